@@ -1,0 +1,159 @@
+//! What an application asks for, and what the runtime makes of it once accepted.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    credits::Credits,
+    ids::{CallId, LaneId, OperationId, VendorId},
+};
+
+/// How long a caller waits when it does not say: the longest request timeout of the seeds (120 s) with room for one retry.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(300);
+
+/// One call to a vendor, as the application describes it. Nothing is checked before it is offered to the runtime.
+///
+/// ```
+/// use mainstay_actors::call::Call;
+/// use std::time::Duration;
+///
+/// let call = Call::new("clay", "push-row", serde_json::json!({ "domain": "acme.com" }))
+///     .lane("bulk")
+///     .key("lead-42")
+///     .deadline(Duration::from_secs(20));
+/// assert_eq!(call.vendor, "clay");
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Call {
+    /// The vendor's configured name.
+    pub vendor: String,
+    /// One of the vendor's operations.
+    pub operation: String,
+    /// One of the vendor's lanes; default `normal`.
+    pub lane: String,
+    /// The JSON the vendor gets; its size and fields are checked against the operation before anything is spent.
+    pub payload: Value,
+    /// The application's own name for this effect. Needed by operations that may never be repeated.
+    pub key: Option<String>,
+    /// Whose call this is; part of the idempotency key.
+    pub tenant: Option<String>,
+    /// What it may cost at most, if it differs from the operation's estimate.
+    pub estimate: Option<Credits>,
+    /// How long the caller waits, over queues, retries and backoff; default five minutes.
+    pub deadline: Duration,
+    /// The effect may not begin after this moment, in a drain or replay either; default never.
+    pub expires_at: Option<Timestamp>,
+    /// Whether cache, queue and local function may stand in for the vendor; default yes, as far as configured.
+    pub fallback: bool,
+}
+
+impl Call {
+    /// A call on the lane `normal`, with the default deadline and the operation's own estimate.
+    pub fn new(vendor: impl Into<String>, operation: impl Into<String>, payload: Value) -> Self {
+        Self {
+            vendor: vendor.into(),
+            operation: operation.into(),
+            lane: "normal".into(),
+            payload,
+            key: None,
+            tenant: None,
+            estimate: None,
+            deadline: DEFAULT_DEADLINE,
+            expires_at: None,
+            fallback: true,
+        }
+    }
+
+    /// Chooses the lane.
+    #[must_use]
+    pub fn lane(mut self, lane: impl Into<String>) -> Self {
+        self.lane = lane.into();
+        self
+    }
+
+    /// Names the effect: the same key never causes two.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Says whose call it is.
+    #[must_use]
+    pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
+        self.tenant = Some(tenant.into());
+        self
+    }
+
+    /// Reserves this much instead of the operation's estimate.
+    #[must_use]
+    pub fn estimate(mut self, most: Credits) -> Self {
+        self.estimate = Some(most);
+        self
+    }
+
+    /// Bounds the caller's wait.
+    #[must_use]
+    pub fn deadline(mut self, wait: Duration) -> Self {
+        self.deadline = wait;
+        self
+    }
+
+    /// Bounds the start of the effect.
+    #[must_use]
+    pub fn expires_at(mut self, at: Timestamp) -> Self {
+        self.expires_at = Some(at);
+        self
+    }
+
+    /// Wants the vendor's answer or an error, nothing in its place.
+    #[must_use]
+    pub fn without_fallback(mut self) -> Self {
+        self.fallback = false;
+        self
+    }
+}
+
+/// The name of one effect towards the vendor, the same through retry, queue, dead letter and replay.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct IdempotencyKey(pub Arc<str>);
+
+impl std::fmt::Display for IdempotencyKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A call that was checked against its vendor's profile and accepted. It is owned by its attempt loop; tickets only share it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AcceptedCall {
+    /// Its id, through every attempt and replay.
+    pub id: CallId,
+    /// The vendor.
+    pub vendor: VendorId,
+    /// The operation.
+    pub operation: OperationId,
+    /// The lane it waits in.
+    pub lane: LaneId,
+    /// What the vendor gets.
+    pub payload: Value,
+    /// Its key towards the vendor and towards repeats of itself.
+    pub key: Option<IdempotencyKey>,
+    /// Whose call it is.
+    pub tenant: Option<Arc<str>>,
+    /// What is reserved for it.
+    pub estimate: Credits,
+    /// No effect may begin after this.
+    pub expires_at: Option<Timestamp>,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// Whether something may stand in for the vendor's answer.
+    pub fallback: bool,
+    /// Whether a slot is held until the effect ends, not only until the answer (a phone call).
+    pub holds_slot: bool,
+}

@@ -1,0 +1,113 @@
+//! Money as integers: micro-units of whatever the vendor bills in (credits, actions, cents). A NaN cannot exist.
+
+use std::{fmt, iter::Sum};
+
+use serde::{Deserialize, Serialize};
+
+const MICROS: u64 = 1_000_000;
+
+/// An amount of a vendor's unit, in millionths. Arithmetic saturates: an absurd sum blocks spending, it never wraps to free.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Credits(u64);
+
+/// Why a vendor's number is not an amount.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{value} is not an amount: it must be finite, not negative and below 10^12")]
+pub struct AmountError {
+    /// The number as the vendor or the configuration gave it.
+    pub value: f64,
+}
+
+impl Credits {
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
+    /// More than anybody has.
+    pub const MAX: Self = Self(u64::MAX);
+
+    /// Whole units.
+    ///
+    /// ```
+    /// # use mainstay_actors::credits::Credits;
+    /// assert_eq!(Credits::whole(6).to_string(), "6");
+    /// ```
+    pub const fn whole(units: u64) -> Self {
+        Self(units.saturating_mul(MICROS))
+    }
+
+    /// Millionths of a unit.
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// Reads a vendor's decimal number, rounded up to the next millionth so that rounding never makes spending look smaller.
+    pub fn from_decimal(value: f64) -> Result<Self, AmountError> {
+        if !value.is_finite() || !(0.0..1e12).contains(&value) {
+            return Err(AmountError { value });
+        }
+        // In range by the check above: below 10^18, exact enough for a millionth of a credit.
+        Ok(Self((value * MICROS as f64).ceil() as u64))
+    }
+
+    /// Millionths of a unit.
+    pub const fn micros(self) -> u64 {
+        self.0
+    }
+
+    /// Sum, or the largest amount.
+    pub const fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// Difference, or nothing.
+    pub const fn minus(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
+    /// As a decimal, for people and JSON; not for arithmetic.
+    pub fn as_decimal(self) -> f64 {
+        self.0 as f64 / MICROS as f64
+    }
+}
+
+impl Sum for Credits {
+    fn sum<I: Iterator<Item = Self>>(amounts: I) -> Self {
+        amounts.fold(Self::ZERO, Self::plus)
+    }
+}
+
+impl fmt::Display for Credits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, part) = (self.0 / MICROS, self.0 % MICROS);
+        if part == 0 {
+            return write!(f, "{whole}");
+        }
+        let digits = format!("{part:06}");
+        write!(f, "{whole}.{}", digits.trim_end_matches('0'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_is_no_amount_is_refused() {
+        for bad in [f64::NAN, f64::INFINITY, -0.5, 1e12] {
+            assert!(Credits::from_decimal(bad).is_err(), "{bad}");
+        }
+        assert_eq!(Credits::from_decimal(0.1).unwrap(), Credits::from_micros(100_000));
+    }
+
+    #[test]
+    fn arithmetic_stops_at_its_ends() {
+        assert_eq!(Credits::MAX.plus(Credits::whole(1)), Credits::MAX);
+        assert_eq!(Credits::whole(1).minus(Credits::whole(2)), Credits::ZERO);
+    }
+
+    #[test]
+    fn an_amount_reads_as_a_person_writes_it() {
+        assert_eq!(Credits::from_micros(1_500_000).to_string(), "1.5");
+        assert_eq!(Credits::whole(500).to_string(), "500");
+    }
+}

@@ -1,0 +1,268 @@
+//! What happened, in the past tense. Guards and supervisors state facts; health, logs, snapshots and subscribers read them.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    credits::Credits,
+    ids::{ActorId, CallId, LaneId, OperationId, VendorId},
+    outcome::{Class, Effect},
+    refusal::Guard,
+};
+
+/// A breaker's state, by its name in the field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerState {
+    /// Calls pass, outcomes are counted.
+    Closed,
+    /// Calls are refused.
+    Open,
+    /// A few probes pass.
+    HalfOpen,
+}
+
+impl std::fmt::Display for BreakerState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
+        })
+    }
+}
+
+/// The end of an accepted call. Exclusive: a call is in exactly one of these, and a replay moves it from one to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinalState {
+    /// The vendor did it or took it on.
+    Delivered,
+    /// A cached answer was served.
+    Cached,
+    /// It waits for the vendor to come back.
+    Queued,
+    /// A local function answered.
+    Local,
+    /// It is in the dead letter queue.
+    DeadLettered,
+    /// It may have happened: parked for a person or a callback.
+    Unknown,
+    /// The caller went away, or its deadline passed, before anything was sent.
+    Cancelled,
+    /// Nothing is known of it any more. Must stay 0.
+    Lost,
+}
+
+impl FinalState {
+    /// Every final state, in the order of the summary.
+    pub const ALL: [Self; 8] = [
+        Self::Delivered,
+        Self::Cached,
+        Self::Queued,
+        Self::Local,
+        Self::DeadLettered,
+        Self::Unknown,
+        Self::Cancelled,
+        Self::Lost,
+    ];
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "fact", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Fact {
+    /// An attempt ended.
+    AttemptEnded {
+        /// The vendor.
+        vendor: VendorId,
+        /// The operation.
+        operation: OperationId,
+        /// The call.
+        call: CallId,
+        /// The kind of its end.
+        class: Class,
+        /// What is known of the effect.
+        effect: Effect,
+        /// Milliseconds from the first byte to the end.
+        elapsed_ms: u64,
+    },
+    /// A ticket was refused on its way.
+    Refused {
+        /// The vendor.
+        vendor: VendorId,
+        /// The call.
+        call: CallId,
+        /// Who refused.
+        by: Guard,
+    },
+    /// A call reached, or moved to, a final state.
+    CallEnded {
+        /// The vendor.
+        vendor: VendorId,
+        /// The call.
+        call: CallId,
+        /// Where it stands now.
+        state: FinalState,
+    },
+    /// A breaker changed its state. Stated once per change.
+    BreakerChanged {
+        /// The vendor.
+        vendor: VendorId,
+        /// From.
+        from: BreakerState,
+        /// To.
+        to: BreakerState,
+        /// The period this state belongs to; results of other periods are ignored.
+        generation: u64,
+        /// The numbers that caused it.
+        cause: Arc<str>,
+        /// For open: when a probe may pass.
+        retry_at: Option<Timestamp>,
+    },
+    /// A lane refused because its queue is full. Summarised: at most one a second.
+    LaneSaturated {
+        /// The vendor.
+        vendor: VendorId,
+        /// The lane.
+        lane: LaneId,
+        /// Refused since the last of these facts.
+        refused: u64,
+    },
+    /// Spending passed a mark, or the vendor said it is used up.
+    BudgetMarked {
+        /// The vendor.
+        vendor: VendorId,
+        /// Spent and reserved.
+        used: Credits,
+        /// The limit of the day.
+        limit: Credits,
+        /// `soft`, `hard`, `overage` or `exhausted`.
+        mark: &'static str,
+    },
+    /// A call went into the dead letter queue.
+    DeadLettered {
+        /// The vendor.
+        vendor: VendorId,
+        /// The call.
+        call: CallId,
+        /// Why.
+        class: Class,
+        /// Letters now waiting.
+        total: u64,
+    },
+    /// A dead letter, or a call queued for later, was delivered by a replay.
+    Reprocessed {
+        /// The vendor.
+        vendor: VendorId,
+        /// The call.
+        call: CallId,
+    },
+    /// A dead letter used up its attempts and waits for a person.
+    GivenUp {
+        /// The vendor.
+        vendor: VendorId,
+        /// The call.
+        call: CallId,
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// The end of an accepted call did not come in time.
+    CallbackOverdue {
+        /// The vendor.
+        vendor: VendorId,
+        /// The call.
+        call: CallId,
+    },
+    /// An actor's incarnation ended.
+    ActorExited {
+        /// Which.
+        actor: ActorId,
+        /// `panic`, `hang`, `stopped`, `factory`.
+        cause: &'static str,
+        /// The panic's text and place, or what was seen.
+        detail: Arc<str>,
+        /// Which incarnation ended.
+        generation: u64,
+        /// The message that was in hand, if any.
+        in_hand: Option<Arc<str>>,
+    },
+    /// An actor runs again.
+    ActorRestarted {
+        /// Which.
+        actor: ActorId,
+        /// The new incarnation.
+        generation: u64,
+        /// Restarts so far.
+        restarts: u64,
+    },
+    /// An actor passed its restart limit: its queue is kept, it does not run.
+    ActorParked {
+        /// Which.
+        actor: ActorId,
+        /// Why.
+        cause: Arc<str>,
+    },
+    /// A report that crashed its guard too often was set aside.
+    ReportSetAside {
+        /// Whose.
+        actor: ActorId,
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// A supervisor passed its restart limit: the whole vendor refuses until it is revived.
+    VendorDown {
+        /// The vendor.
+        vendor: VendorId,
+        /// Which actor, and why.
+        cause: Arc<str>,
+    },
+    /// A vendor was revived.
+    VendorUp {
+        /// The vendor.
+        vendor: VendorId,
+    },
+    /// A thread did not turn for too long; its actors were moved.
+    ThreadStuck {
+        /// The thread's name.
+        thread: Arc<str>,
+        /// How many actors were moved.
+        moved: usize,
+    },
+    /// An attempt loop panicked; its call was taken up again or parked.
+    AttemptLoopLost {
+        /// The call.
+        call: CallId,
+        /// The panic's text.
+        detail: Arc<str>,
+    },
+}
+
+/// A fact with its place in the order of things.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Event {
+    /// Counts up by one; a gap means that a slow reader missed some.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    #[serde(flatten)]
+    pub fact: Fact,
+}
+
+/// Where facts are stated. Stating one never blocks and never fails.
+pub trait FactSink: Send + Sync {
+    /// States a fact.
+    fn state(&self, fact: Fact);
+}
+
+/// A sink that forgets, for rules and actors on their own.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoFacts;
+
+impl FactSink for NoFacts {
+    fn state(&self, _: Fact) {}
+}

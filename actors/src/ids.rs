@@ -1,0 +1,161 @@
+//! Names and numbers: vendors, operations, lanes, calls, grants, actors.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Deserializer, Serialize};
+use uuid::Uuid;
+
+/// Longest name, in bytes. Names become metric labels and log fields, so they stay short.
+pub const NAME_MAX_BYTES: usize = 64;
+
+/// Why a name was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("name {name:?} is not allowed: use 1 to {NAME_MAX_BYTES} of a-z A-Z 0-9 _ - .")]
+pub struct NameError {
+    /// The name as it was given, cut to a sane length.
+    pub name: String,
+}
+
+fn check(name: &str) -> Result<Arc<str>, NameError> {
+    let fits = (1..=NAME_MAX_BYTES).contains(&name.len());
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+    if fits && plain { Ok(Arc::from(name)) } else { Err(NameError { name: name.chars().take(80).collect() }) }
+}
+
+macro_rules! name_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Parses a name: 1 to 64 of `a-z A-Z 0-9 _ - .`.
+            pub fn new(name: &str) -> Result<Self, NameError> {
+                check(name).map(Self)
+            }
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NameError;
+            fn from_str(name: &str) -> Result<Self, NameError> {
+                Self::new(name)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                Self::new(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+name_type!(
+    /// A vendor account, such as `clay` or `retell`.
+    VendorId
+);
+name_type!(
+    /// One operation of a vendor, such as `create-phone-call`.
+    OperationId
+);
+name_type!(
+    /// A lane of a vendor: `critical`, `normal`, `bulk`, or the application's own.
+    LaneId
+);
+
+/// An actor's place in the tree, such as `retell/breaker` or `clay/lane/bulk`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct ActorId(Arc<str>);
+
+impl ActorId {
+    /// Names an actor by its path in the tree.
+    pub fn new(path: impl Into<Arc<str>>) -> Self {
+        Self(path.into())
+    }
+
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ActorId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ActorId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One logical call, through all its attempts, its dead letter and its replay.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CallId(pub Uuid);
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl FromStr for CallId {
+    type Err = uuid::Error;
+    fn from_str(text: &str) -> Result<Self, uuid::Error> {
+        Uuid::parse_str(text).map(Self)
+    }
+}
+
+/// One permit, pass or reservation, unique within the guard that issued it. Reports about it are idempotent by this number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct GrantId(pub u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_outside_the_allowed_characters_is_refused_with_the_rule() {
+        for bad in ["", "a b", "ü", "a/b", &"x".repeat(65)] {
+            let error = VendorId::new(bad).unwrap_err();
+            assert!(error.to_string().contains("1 to 64"), "{error}");
+        }
+        assert_eq!(VendorId::new("retell.eu-1").unwrap().as_str(), "retell.eu-1");
+    }
+
+    #[test]
+    fn a_name_survives_json() {
+        let lane: LaneId = serde_json::from_str("\"bulk\"").unwrap();
+        assert_eq!(serde_json::to_string(&lane).unwrap(), "\"bulk\"");
+        assert!(serde_json::from_str::<LaneId>("\"no spaces\"").is_err());
+    }
+}

@@ -1,0 +1,170 @@
+//! The future that keeps one incarnation alive: builds it, polls it under `catch_unwind`, buries it, and asks what now.
+
+use std::{
+    any::Any,
+    cell::RefCell,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{Arc, Once},
+    task::{Context as Cx, Poll},
+};
+
+use actix::{ActorContext, AsyncContext, Context, dev::ContextFut};
+use tokio::{
+    sync::oneshot,
+    time::{Sleep, sleep},
+};
+
+use super::{Cause, Child, ChildState, Resident, Vault, Verdict, pump::Pump};
+
+type Body<A> = Pin<Box<ContextFut<A, Context<A>>>>;
+
+enum Stage<A: Resident> {
+    /// The predecessor is still on its thread.
+    Waiting(oneshot::Receiver<()>),
+    /// Restart after a pause.
+    Backoff(Pin<Box<Sleep>>),
+    Build,
+    Up(Body<A>),
+    Ended,
+}
+
+pub(super) struct Keeper<A: Resident> {
+    vault: Arc<Vault<A>>,
+    generation: u64,
+    stage: Stage<A>,
+    /// Dropped with the keeper: whoever waits for its end hears of it.
+    _ended: oneshot::Sender<()>,
+}
+
+impl<A: Resident> Keeper<A> {
+    pub(super) fn new(
+        vault: Arc<Vault<A>>,
+        generation: u64,
+        predecessor: Option<oneshot::Receiver<()>>,
+        ended: oneshot::Sender<()>,
+    ) -> Self {
+        remember_panic_places();
+        let stage = predecessor.map_or(Stage::Build, Stage::Waiting);
+        Self { vault, generation, stage, _ended: ended }
+    }
+
+    /// Drops an incarnation outside any unwind, so that a second panic in its destructor is contained.
+    fn bury(&mut self) {
+        if let Stage::Up(mut body) = std::mem::replace(&mut self.stage, Stage::Ended) {
+            // Or else the context's destructor would poll once more and call `stopping` on a broken actor.
+            body.ctx().terminate();
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(body)));
+        }
+    }
+
+    fn exited(&mut self, cause: Cause, detail: Arc<str>) {
+        let exit = self.vault.record_exit(self.generation, cause, detail);
+        self.bury();
+        let Some(exit) = exit else { return };
+        let verdict = self.vault.overseer().on_exit(self.vault.id(), &exit);
+        let (state, parked) = match &verdict {
+            Verdict::Restart { .. } => (ChildState::Backoff, None),
+            Verdict::Park { cause } => (ChildState::Parked, Some(cause.clone())),
+            Verdict::Leave => (ChildState::Stopped, None),
+        };
+        let Some(generation) = self.vault.advance(self.generation, state, parked) else { return };
+        self.generation = generation;
+        if let Verdict::Restart { after } = verdict {
+            self.stage = if after.is_zero() { Stage::Build } else { Stage::Backoff(Box::pin(sleep(after))) };
+        }
+    }
+
+    fn build(&mut self) {
+        let (vault, generation) = (self.vault.clone(), self.generation);
+        let built = catch_unwind(AssertUnwindSafe(|| {
+            let actor = vault.build(generation);
+            let ctx = Context::new();
+            ctx_with_pump(ctx, actor, Pump::new(vault, generation))
+        }));
+        match built {
+            Ok(body) => {
+                self.stage = Stage::Up(body);
+                self.vault.mark_up(generation);
+            }
+            Err(panic) => self.exited(Cause::Factory, text_of(&*panic)),
+        }
+    }
+}
+
+fn ctx_with_pump<A: Resident>(mut ctx: Context<A>, actor: A, pump: Pump<A>) -> Body<A> {
+    ctx.spawn(pump);
+    Box::pin(ctx.into_future(actor))
+}
+
+impl<A: Resident> Future for Keeper<A> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        loop {
+            if !this.vault.is_current(this.generation) {
+                this.bury();
+                return Poll::Ready(());
+            }
+            this.vault.note_keeper(this.generation, cx.waker());
+            match &mut this.stage {
+                Stage::Ended => return Poll::Ready(()),
+                Stage::Waiting(end) => match Pin::new(end).poll(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(_) => this.stage = Stage::Build,
+                },
+                Stage::Backoff(pause) => match pause.as_mut().poll(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(()) => this.stage = Stage::Build,
+                },
+                Stage::Build => this.build(),
+                Stage::Up(body) => match catch_unwind(AssertUnwindSafe(|| body.as_mut().poll(cx))) {
+                    Ok(Poll::Pending) => return Poll::Pending,
+                    Ok(Poll::Ready(())) => this.exited(Cause::Stopped, "stopped itself".into()),
+                    Err(panic) => this.exited(Cause::Panic, text_of(&*panic)),
+                },
+            }
+        }
+    }
+}
+
+impl<A: Resident> Drop for Keeper<A> {
+    /// The thread ends with the incarnation still up.
+    fn drop(&mut self) {
+        self.bury();
+    }
+}
+
+thread_local! {
+    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Remembers where a panic struck, for the crash record, in front of whatever hook the application has.
+fn remember_panic_places() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let next = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let place = info.location().map(|at| format!("{}:{}", at.file(), at.line()));
+            let _ = PLACE.try_with(|slot| *slot.borrow_mut() = place);
+            next(info);
+        }));
+    });
+}
+
+/// A panic's text and place, cut to a sane length.
+pub(super) fn text_of(panic: &(dyn Any + Send)) -> Arc<str> {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a text".into());
+    let place = PLACE.try_with(|slot| slot.borrow_mut().take()).ok().flatten();
+    let whole = match place {
+        Some(place) => format!("{text} at {place}"),
+        None => text,
+    };
+    crate::outcome::cut(whole).into()
+}

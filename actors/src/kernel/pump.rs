@@ -1,0 +1,126 @@
+//! The future inside an incarnation's context that feeds it: reports first, then messages, then its one timer.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context as Cx, Poll},
+};
+
+use actix::{ActorContext, ActorFuture, AsyncContext, Context, dev::EnvelopeProxy};
+use tokio::time::{Sleep, sleep_until};
+
+use super::{REPORT_ATTEMPTS_MAX, Resident, Vault, vault::Next};
+
+/// Messages handled before the thread is given to its neighbours: an actor that feeds itself starves nobody.
+const BATCH: usize = 64;
+
+enum Step {
+    Worked,
+    Idle,
+    Fenced,
+}
+
+pub(super) struct Pump<A: Resident> {
+    vault: Arc<Vault<A>>,
+    generation: u64,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<A: Resident> Pump<A> {
+    pub(super) fn new(vault: Arc<Vault<A>>, generation: u64) -> Self {
+        Self { vault, generation, timer: None }
+    }
+
+    fn step(&self, actor: &mut A, ctx: &mut Context<A>, cx: &mut Cx<'_>) -> Step {
+        if !self.vault.is_current(self.generation) {
+            return Step::Fenced;
+        }
+        if let Some((seq, attempts, report)) = self.vault.reports().begin(cx) {
+            self.apply(actor, ctx, seq, attempts, &report);
+            return Step::Worked;
+        }
+        match self.vault.next(self.generation, cx) {
+            Next::Letter(mut envelope) => {
+                envelope.handle(actor, ctx);
+                self.vault.done();
+                Step::Worked
+            }
+            Next::Nothing => Step::Idle,
+            Next::Fenced => Step::Fenced,
+        }
+    }
+
+    fn apply(&self, actor: &mut A, ctx: &mut Context<A>, seq: u64, attempts: u32, report: &A::Report) {
+        let vault = &self.vault;
+        if attempts > REPORT_ATTEMPTS_MAX {
+            vault.reports().applied(seq);
+            vault.overseer().on_report_set_aside(super::Child::id(&**vault), attempts - 1);
+            return;
+        }
+        actor.on_report(report, ctx);
+        vault.done();
+        // A fenced incarnation changed nothing; its successor takes the report again.
+        if vault.is_current(self.generation) {
+            vault.reports().applied(seq);
+        }
+    }
+
+    /// Arms the one timer, and fires it when it is due.
+    fn tick(&mut self, actor: &mut A, ctx: &mut Context<A>, cx: &mut Cx<'_>) -> Step {
+        let Some(due) = actor.next_deadline() else {
+            self.timer = None;
+            return Step::Idle;
+        };
+        let due = tokio::time::Instant::from_std(due);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if timer.deadline() != due {
+            timer.as_mut().reset(due);
+        }
+        if timer.as_mut().poll(cx).is_pending() {
+            return Step::Idle;
+        }
+        self.timer = None;
+        actor.on_deadline(ctx);
+        self.vault.done();
+        Step::Worked
+    }
+}
+
+impl<A: Resident> ActorFuture<A> for Pump<A> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, actor: &mut A, ctx: &mut Context<A>, cx: &mut Cx<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        let mut worked = false;
+        for _ in 0..BATCH {
+            if ctx.waiting() {
+                break; // the context polls us again when what it waits for is done
+            }
+            let step = match this.step(actor, ctx, cx) {
+                Step::Idle => this.tick(actor, ctx, cx),
+                step => step,
+            };
+            match step {
+                Step::Worked => worked = true,
+                Step::Idle => {
+                    if worked {
+                        actor.publish();
+                    }
+                    return Poll::Pending;
+                }
+                Step::Fenced => {
+                    ctx.terminate();
+                    return Poll::Ready(());
+                }
+            }
+        }
+        actor.publish();
+        // The timer must not starve behind a full mailbox.
+        let _ = this.tick(actor, ctx, cx);
+        if !ctx.waiting() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,414 @@
+//! What outlives every incarnation of an actor: its mailbox, its state, its unapplied reports, its address.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    task::{Context as Cx, Poll, Waker},
+    time::Instant,
+};
+
+use actix::{
+    Actor, Addr, Context, Handler, WeakAddr,
+    dev::{
+        Envelope, Stream,
+        channel::{AddressReceiver, channel},
+    },
+};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::{
+    Cause, Child, ChildState, ChildStatus, Depth, Door, Exit, Fence, Fenced, Hazard, Hop, Overseer, Reports, Worker,
+    keeper::Keeper,
+};
+use crate::ids::{ActorId, CallId};
+
+/// An actor that lives in a vault.
+pub trait Resident: Actor<Context = Context<Self>> + Unpin {
+    /// What survives a crash. It lives in the vault; the actor only decides on it.
+    type State: Send + 'static;
+    /// What must be applied even if handling it panics; idempotent, because it may come twice.
+    type Report: Clone + Send + 'static;
+
+    /// Applies a report. It is removed when this returns.
+    fn on_report(&mut self, report: &Self::Report, ctx: &mut Context<Self>);
+
+    /// When the actor wants to be woken; asked after each batch of messages.
+    fn next_deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// The moment of [`Self::next_deadline`] has come.
+    fn on_deadline(&mut self, _ctx: &mut Context<Self>) {}
+
+    /// Publishes what others may see; called after each batch that may have changed it.
+    fn publish(&mut self) {}
+}
+
+/// What an actor is launched with.
+pub struct Launch {
+    /// Its path in the tree.
+    pub id: ActorId,
+    /// The thread it starts on.
+    pub worker: Worker,
+    /// Who decides about its exits.
+    pub overseer: Arc<dyn Overseer>,
+    /// The fault injector's seat.
+    pub hazard: Arc<dyn Hazard>,
+}
+
+/// What one incarnation holds: its licence, its state, and the way to itself.
+pub struct Incarnation<A: Resident> {
+    fence: Fence,
+    shared: Arc<Shared<A::State>>,
+    address: WeakAddr<A>,
+    reports: Reports<A::Report>,
+}
+
+/// The part of a vault that an incarnation may touch.
+struct Shared<S> {
+    id: ActorId,
+    state: Mutex<S>,
+    in_hand: Mutex<Option<(&'static str, Option<CallId>)>>,
+    hazard: Arc<dyn Hazard>,
+}
+
+impl<A: Resident> Incarnation<A> {
+    /// Notes what is begun, for the crash record, and lets the fault injector strike. The first line of every handler.
+    pub fn begin(&self, message: &'static str, call: Option<CallId>) {
+        *self.shared.in_hand.lock() = Some((message, call));
+        self.shared.hazard.strike(&self.shared.id, message);
+    }
+
+    /// Decides on the state, then applies the decision. `decide` may panic: nothing is changed then. `apply` must not.
+    /// After a replacement nothing is decided, and the caller drops what it holds.
+    pub fn commit<D, T>(
+        &self,
+        decide: impl FnOnce(&A::State) -> D,
+        apply: impl FnOnce(&mut A::State, D) -> T,
+    ) -> Result<T, Fenced> {
+        let mut state = self.shared.state.lock();
+        if !self.fence.is_current() {
+            return Err(Fenced);
+        }
+        let decision = decide(&state);
+        Ok(apply(&mut state, decision))
+    }
+
+    /// Reads the state.
+    pub fn read<T>(&self, look: impl FnOnce(&A::State) -> T) -> T {
+        look(&self.shared.state.lock())
+    }
+
+    /// The queue by which grants of this actor report back to it.
+    pub fn reports(&self) -> &Reports<A::Report> {
+        &self.reports
+    }
+
+    /// The actor's path in the tree.
+    pub fn id(&self) -> &ActorId {
+        &self.shared.id
+    }
+
+    /// The number of this incarnation and whether it is still the current one.
+    pub fn fence(&self) -> &Fence {
+        &self.fence
+    }
+
+    /// The public address, which every incarnation shares. `ctx.address()` would die with this one.
+    pub fn address(&self) -> Option<Addr<A>> {
+        self.address.upgrade()
+    }
+}
+
+struct Link {
+    state: ChildState,
+    restarts: u64,
+    last_exit: Option<Exit>,
+    parked: Option<Arc<str>>,
+    worker: Worker,
+    waker: Option<Waker>,
+    ended: Option<oneshot::Receiver<()>>,
+}
+
+type Factory<A> = Box<dyn Fn(Incarnation<A>) -> A + Send + Sync>;
+
+/// The vault of one actor.
+pub struct Vault<A: Resident> {
+    me: Weak<Self>,
+    mailbox: Mutex<Option<AddressReceiver<A>>>,
+    address: Addr<A>,
+    current: Arc<AtomicU64>,
+    shared: Arc<Shared<A::State>>,
+    reports: Reports<A::Report>,
+    depth: Depth,
+    factory: Factory<A>,
+    overseer: Arc<dyn Overseer>,
+    link: Mutex<Link>,
+}
+
+pub(super) enum Next<A: Actor> {
+    Letter(Envelope<A>),
+    Nothing,
+    Fenced,
+}
+
+impl<A: Resident> Vault<A> {
+    /// Makes a vault with its first state. Nothing runs until [`Child::launch`].
+    pub fn new(
+        launch: Launch,
+        state: A::State,
+        factory: impl Fn(Incarnation<A>) -> A + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        // Capacity 0: the bound is the doors', the channel itself takes all.
+        let (sender, receiver) = channel(0);
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            mailbox: Mutex::new(Some(receiver)),
+            address: Addr::new(sender),
+            current: Arc::new(AtomicU64::new(0)),
+            shared: Arc::new(Shared {
+                id: launch.id,
+                state: Mutex::new(state),
+                in_hand: Mutex::new(None),
+                hazard: launch.hazard,
+            }),
+            reports: Reports::new(),
+            depth: Depth::default(),
+            factory: Box::new(factory),
+            overseer: launch.overseer,
+            link: Mutex::new(Link {
+                state: ChildState::Starting,
+                restarts: 0,
+                last_exit: None,
+                parked: None,
+                worker: launch.worker,
+                waker: None,
+                ended: None,
+            }),
+        })
+    }
+
+    /// The public address: valid through every restart.
+    pub fn address(&self) -> &Addr<A> {
+        &self.address
+    }
+
+    /// A bounded door into the mailbox.
+    pub fn door<B: Send + 'static>(&self, limit: usize) -> Door<B>
+    where
+        A: Handler<Hop<B>>,
+    {
+        Door::new(self.address.clone(), self.depth.clone(), limit)
+    }
+
+    /// The queue of reports.
+    pub fn reports(&self) -> &Reports<A::Report> {
+        &self.reports
+    }
+
+    pub(super) fn overseer(&self) -> &dyn Overseer {
+        &*self.overseer
+    }
+
+    pub(super) fn is_current(&self, generation: u64) -> bool {
+        self.current.load(SeqCst) == generation
+    }
+
+    /// The next envelope for this generation. Checked and polled under one lock, so a fenced incarnation never takes one.
+    pub(super) fn next(&self, generation: u64, cx: &mut Cx<'_>) -> Next<A> {
+        let mut mailbox = self.mailbox.lock();
+        if !self.is_current(generation) {
+            return Next::Fenced;
+        }
+        let Some(receiver) = mailbox.as_mut() else { return Next::Fenced };
+        match Pin::new(receiver).poll_next(cx) {
+            Poll::Ready(Some(envelope)) => Next::Letter(envelope),
+            Poll::Ready(None) | Poll::Pending => Next::Nothing,
+        }
+    }
+
+    pub(super) fn done(&self) {
+        *self.shared.in_hand.lock() = None;
+    }
+
+    pub(super) fn build(&self, generation: u64) -> A {
+        let incarnation = Incarnation {
+            fence: Fence::new(self.current.clone(), generation),
+            shared: self.shared.clone(),
+            address: self.address.downgrade(),
+            reports: self.reports.clone(),
+        };
+        (self.factory)(incarnation)
+    }
+
+    pub(super) fn note_keeper(&self, generation: u64, waker: &Waker) {
+        let mut link = self.link.lock();
+        if self.is_current(generation) && !link.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            link.waker = Some(waker.clone());
+        }
+    }
+
+    pub(super) fn mark_up(&self, generation: u64) {
+        {
+            let mut link = self.link.lock();
+            if !self.is_current(generation) {
+                return;
+            }
+            link.state = ChildState::Up;
+        }
+        self.overseer.on_start(&self.shared.id, generation);
+    }
+
+    /// Records an exit of the current incarnation and fences it. `None` when it was replaced already.
+    pub(super) fn record_exit(&self, generation: u64, cause: Cause, detail: Arc<str>) -> Option<Exit> {
+        let mut link = self.link.lock();
+        if !self.is_current(generation) {
+            return None;
+        }
+        let exit = Exit { cause, detail, generation, in_hand: self.take_in_hand() };
+        link.last_exit = Some(exit.clone());
+        Some(exit)
+    }
+
+    fn take_in_hand(&self) -> Option<Arc<str>> {
+        self.shared.in_hand.lock().take().map(|(message, call)| match call {
+            Some(call) => format!("{message} of call {call}").into(),
+            None => message.into(),
+        })
+    }
+
+    /// Gives the same keeper the next generation, so that what the old incarnation left behind is fenced.
+    pub(super) fn advance(&self, generation: u64, state: ChildState, parked: Option<Arc<str>>) -> Option<u64> {
+        let mailbox = self.mailbox.lock();
+        let mut link = self.link.lock();
+        if !self.is_current(generation) {
+            return None;
+        }
+        let next = self.current.fetch_add(1, SeqCst) + 1;
+        drop(mailbox);
+        link.state = state;
+        link.parked = parked;
+        if state == ChildState::Backoff {
+            link.restarts += 1;
+        }
+        Some(next)
+    }
+
+    /// Fences the present incarnation and starts a keeper for the next one.
+    fn relaunch(&self, to: Option<Worker>, wait_for_old: bool) {
+        let Some(vault) = self.me.upgrade() else { return };
+        let mailbox = self.mailbox.lock();
+        let mut link = self.link.lock();
+        if link.state == ChildState::Stopped {
+            return;
+        }
+        let generation = self.current.fetch_add(1, SeqCst) + 1;
+        drop(mailbox);
+        if generation > 1 {
+            link.restarts += 1;
+        }
+        link.state = ChildState::Starting;
+        link.parked = None;
+        if let Some(worker) = to {
+            link.worker = worker;
+        }
+        let (ended, watch) = oneshot::channel();
+        let old = link.ended.replace(watch).filter(|_| wait_for_old);
+        let waker = link.waker.take();
+        let worker = link.worker.clone();
+        drop(link);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        worker.run(move || {
+            tokio::task::spawn_local(Keeper::new(vault, generation, old, ended));
+        });
+    }
+
+    fn fence_with(&self, state: ChildState, parked: Option<Arc<str>>) {
+        let mailbox = self.mailbox.lock();
+        let mut link = self.link.lock();
+        if link.state == ChildState::Stopped {
+            return;
+        }
+        self.current.fetch_add(1, SeqCst);
+        drop(mailbox);
+        link.state = state;
+        link.parked = parked;
+        let waker = link.waker.take();
+        drop(link);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl<A: Resident> Child for Vault<A> {
+    fn id(&self) -> &ActorId {
+        &self.shared.id
+    }
+
+    fn status(&self) -> ChildStatus {
+        let link = self.link.lock();
+        ChildStatus {
+            id: self.shared.id.clone(),
+            state: link.state,
+            generation: self.current.load(SeqCst),
+            restarts: link.restarts,
+            mailbox: self.depth.get(),
+            reports: self.reports.len(),
+            last_exit: link.last_exit.clone(),
+            parked: link.parked.clone(),
+            thread: link.worker.name().clone(),
+        }
+    }
+
+    fn launch(&self) {
+        self.relaunch(None, true);
+    }
+
+    fn evacuate(&self, to: Worker) {
+        {
+            let mut link = self.link.lock();
+            if link.state == ChildState::Stopped {
+                return;
+            }
+            if link.state == ChildState::Parked {
+                link.worker = to;
+                return;
+            }
+            link.last_exit = Some(Exit {
+                cause: Cause::Hang,
+                detail: format!("thread {} did not turn", link.worker.name()).into(),
+                generation: self.current.load(SeqCst),
+                in_hand: self.take_in_hand(),
+            });
+        }
+        self.relaunch(Some(to), false);
+    }
+
+    fn worker(&self) -> Worker {
+        self.link.lock().worker.clone()
+    }
+
+    fn park(&self, cause: Arc<str>) {
+        self.fence_with(ChildState::Parked, Some(cause));
+    }
+
+    fn stop(&self) {
+        self.fence_with(ChildState::Stopped, None);
+        let queued = self.mailbox.lock().take();
+        drop(queued);
+    }
+}
+
+impl<A: Resident> fmt::Debug for Vault<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Vault({})", self.shared.id)
+    }
+}

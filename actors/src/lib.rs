@@ -1,0 +1,30 @@
+//! The concerns of mainstay: pure rules, and the supervised actors around them.
+//!
+//! Five floors, arrows only downwards; a concern never imports a sibling.
+//!
+//! 1. ground: [`ids`], [`credits`], [`clock`], [`faults`]
+//! 2. vocabulary and kernel: [`call`], [`outcome`], [`refusal`], [`grant`], [`store`], `kernel`
+//! 3. `ticket`, [`fact`], `profile`
+//! 4. the concerns, rooms of one shape (`config`, `state`, `message`, `actor`)
+//!
+//! Without the feature `runtime` only the vocabulary and the pure rules are built: that is how their purity is proved.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(panic = "abort")]
+compile_error!("mainstay restarts actors after a panic: build with panic = \"unwind\"");
+
+pub mod call;
+pub mod clock;
+pub mod credits;
+pub mod fact;
+pub mod faults;
+pub mod grant;
+pub mod ids;
+#[cfg(feature = "runtime")]
+pub mod kernel;
+pub mod outcome;
+pub mod refusal;
+pub mod store;
+#[cfg(feature = "runtime")]
+pub mod ticket;

@@ -1,0 +1,211 @@
+//! A refusal is a value: which guard, which limit, the figures, and when to come back.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+
+use crate::credits::Credits;
+
+/// Who refused, or where an attempt was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guard {
+    /// The entry: names, payload, key, number of live calls.
+    Gateway,
+    /// The table of keys.
+    Idempotency,
+    /// A lane: its concurrency and its queue.
+    Lane,
+    /// The vendor's own cap and rate, over all lanes.
+    Gate,
+    /// The circuit breaker.
+    Breaker,
+    /// The budget.
+    Budget,
+    /// The client, before anything was sent.
+    Client,
+    /// Supervision: the vendor's actors are down.
+    Supervisor,
+}
+
+impl fmt::Display for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gateway => "gateway",
+            Self::Idempotency => "idempotency",
+            Self::Lane => "lane",
+            Self::Gate => "vendor gate",
+            Self::Breaker => "circuit breaker",
+            Self::Budget => "budget",
+            Self::Client => "client",
+            Self::Supervisor => "supervisor",
+        })
+    }
+}
+
+/// Which limit was met, with its figures.
+#[derive(Debug, Clone, PartialEq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Reason {
+    /// No such name is configured.
+    #[error("unknown {what} {name:?}; known: {known}")]
+    UnknownName {
+        /// `vendor`, `operation` or `lane`.
+        what: &'static str,
+        /// The name that was asked for.
+        name: String,
+        /// The configured names, comma separated.
+        known: String,
+    },
+    /// The payload is larger than the operation allows.
+    #[error("payload of {bytes} bytes is over the limit of {limit} bytes")]
+    PayloadTooLarge {
+        /// Its size as JSON.
+        bytes: usize,
+        /// The operation's limit.
+        limit: usize,
+    },
+    /// A field of the call is missing or wrong.
+    #[error("{field}: {problem}")]
+    BadField {
+        /// The field's name or path.
+        field: String,
+        /// What is wrong and what is allowed.
+        problem: String,
+    },
+    /// The operation may never be repeated, so it needs the caller's own key.
+    #[error("operation {operation:?} may never be repeated: give the call a key of its own")]
+    KeyRequired {
+        /// The operation.
+        operation: String,
+    },
+    /// The key was used for another payload.
+    #[error("key {key:?} already stands for another payload")]
+    KeyConflict {
+        /// The key, as the caller gave it or as it was derived.
+        key: String,
+    },
+    /// A table or queue of the runtime is full.
+    #[error("{what} full: {held} of {limit}")]
+    Full {
+        /// Which one.
+        what: &'static str,
+        /// How many it holds.
+        held: usize,
+        /// How many it may hold.
+        limit: usize,
+    },
+    /// It waited as long as it may.
+    #[error("waited {waited:?} of at most {limit:?}")]
+    WaitedTooLong {
+        /// How long it waited.
+        waited: Duration,
+        /// How long it may.
+        limit: Duration,
+    },
+    /// The circuit breaker is open.
+    #[error("circuit breaker open: {cause}")]
+    BreakerOpen {
+        /// Why it opened, with the numbers.
+        cause: Arc<str>,
+    },
+    /// The circuit breaker is testing the vendor, and all its probes are under way.
+    #[error("circuit breaker half-open: {probes} of {limit} probes under way")]
+    Probing {
+        /// Probes in flight.
+        probes: u32,
+        /// Probes allowed.
+        limit: u32,
+    },
+    /// The period's limit would be passed.
+    #[error("budget: {asked} asked, {settled} spent and {reserved} reserved of {limit} {unit}")]
+    OverBudget {
+        /// What the call would reserve.
+        asked: Credits,
+        /// What is spent.
+        settled: Credits,
+        /// What is reserved by calls under way.
+        reserved: Credits,
+        /// The limit of the period.
+        limit: Credits,
+        /// The unit's name.
+        unit: Arc<str>,
+    },
+    /// The vendor itself said that the account is used up.
+    #[error("the vendor says its account is used up")]
+    VendorExhausted,
+    /// The vendor's actors are down.
+    #[error("vendor is down: {cause}")]
+    VendorDown {
+        /// Which actor, and why.
+        cause: Arc<str>,
+    },
+    /// The effect may not begin any more.
+    #[error("expired before it could begin")]
+    Expired,
+    /// The caller's deadline passed before anything was sent.
+    #[error("the caller's deadline of {limit:?} passed before anything was sent")]
+    Deadline {
+        /// The deadline it came with.
+        limit: Duration,
+    },
+    /// The runtime is stopping.
+    #[error("the runtime is shutting down")]
+    ShuttingDown,
+    /// An actor crashed with the attempt in hand, too often.
+    #[error("lost by {lost} crashes of the {guard}")]
+    CrashedTooOften {
+        /// Where.
+        guard: Guard,
+        /// How many times.
+        lost: u32,
+    },
+}
+
+/// One refusal. Nothing was sent, nothing was spent.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("refused by the {by}: {reason}")]
+pub struct Refusal {
+    /// Who refused.
+    pub by: Guard,
+    /// Which limit, with its figures.
+    pub reason: Reason,
+    /// When it is worth coming back; `None` when waiting does not help, or nobody knows.
+    pub retry_at: Option<Instant>,
+}
+
+impl Refusal {
+    /// A refusal that waiting does not cure.
+    pub fn new(by: Guard, reason: Reason) -> Self {
+        Self { by, reason, retry_at: None }
+    }
+
+    /// Says when to come back.
+    #[must_use]
+    pub fn retry_at(mut self, at: Instant) -> Self {
+        self.retry_at = Some(at);
+        self
+    }
+
+    /// How long from `now` until it is worth coming back.
+    pub fn retry_after(&self, now: Instant) -> Option<Duration> {
+        self.retry_at.map(|at| at.saturating_duration_since(now))
+    }
+
+    /// True when the call itself is wrong, and will be refused however often it is offered.
+    pub fn is_callers_fault(&self) -> bool {
+        matches!(
+            self.reason,
+            Reason::UnknownName { .. }
+                | Reason::PayloadTooLarge { .. }
+                | Reason::BadField { .. }
+                | Reason::KeyRequired { .. }
+                | Reason::KeyConflict { .. }
+        )
+    }
+}
