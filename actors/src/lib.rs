@@ -15,6 +15,7 @@
 compile_error!("mainstay restarts actors after a panic: build with panic = \"unwind\"");
 
 pub mod call;
+pub mod client;
 pub mod clock;
 pub mod credits;
 pub mod fact;
@@ -24,6 +25,7 @@ pub mod ids;
 #[cfg(feature = "runtime")]
 pub mod kernel;
 pub mod outcome;
+pub mod profile;
 pub mod refusal;
 pub mod store;
 #[cfg(feature = "runtime")]

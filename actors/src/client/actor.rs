@@ -1,0 +1,154 @@
+//! The shell around the wire.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use actix::{Actor, Context, Handler};
+use serde::Serialize;
+
+use super::{Client, Transport, WireRequest, build, read};
+use crate::{
+    clock::Clock,
+    fact::{Fact, FactSink},
+    grant::GrantReport,
+    kernel::{Hop, Incarnation, Published, Resident, Spawn},
+    outcome::{Class, Effect},
+    profile::{Operation, Profile},
+    refusal::{Guard, Reason, Refusal},
+    ticket::{Grant, Ticket},
+};
+
+/// What the wiring gives a client.
+#[derive(Clone)]
+pub struct ClientParts {
+    /// The vendor's interface.
+    pub profile: Arc<Profile>,
+    /// The wire.
+    pub transport: Arc<dyn Transport>,
+    /// Where requests run.
+    pub spawner: Arc<dyn Spawn>,
+    /// Where facts are stated.
+    pub facts: Arc<dyn FactSink>,
+    /// Both clocks.
+    pub clock: Clock,
+    /// What others see.
+    pub shown: Published<ClientSnapshot>,
+}
+
+/// A client as an operator sees it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ClientSnapshot {
+    /// Requests under way.
+    pub under_way: usize,
+    /// Attempts by the kind of their end.
+    pub ended: BTreeMap<Class, u64>,
+    /// Taken back before their first byte.
+    pub unused: u64,
+    /// The slowest attempt.
+    pub slowest_ms: u64,
+}
+
+/// Sends one vendor's requests.
+pub struct ClientActor {
+    inc: Incarnation<Self>,
+    parts: ClientParts,
+}
+
+impl ClientActor {
+    /// An incarnation.
+    pub fn new(inc: Incarnation<Self>, parts: ClientParts) -> Self {
+        Self { inc, parts }
+    }
+
+    fn prepare(&self, ticket: &Ticket) -> Result<(Operation, WireRequest), Refusal> {
+        let (call, profile) = (ticket.call(), &self.parts.profile);
+        let unknown = || {
+            let known = profile.operations.keys().map(|id| id.as_str()).collect::<Vec<_>>().join(", ");
+            Reason::UnknownName { what: "operation", name: call.operation.to_string(), known }
+        };
+        let operation =
+            profile.operations.get(&call.operation).ok_or_else(|| Refusal::new(Guard::Client, unknown()))?;
+        let request = build(profile, operation, call).map_err(|error| {
+            Refusal::new(Guard::Client, Reason::BadField { field: error.field, problem: error.problem })
+        })?;
+        Ok((operation.clone(), request))
+    }
+}
+
+impl Actor for ClientActor {
+    type Context = Context<Self>;
+}
+
+impl Resident for ClientActor {
+    type State = Client;
+    type Report = GrantReport;
+
+    fn on_report(&mut self, report: &GrantReport, _: &mut Context<Self>) {
+        self.inc.begin("report", None);
+        let _ = self.inc.commit(|_| (), |client, ()| client.apply_report(report));
+    }
+
+    fn publish(&mut self) {
+        let snapshot = self.inc.read(|client| ClientSnapshot {
+            under_way: client.under_way(),
+            ended: client.ended().clone(),
+            unused: client.unused(),
+            slowest_ms: u64::try_from(client.slowest().as_millis()).unwrap_or(u64::MAX),
+        });
+        self.parts.shown.set(snapshot);
+    }
+}
+
+impl Handler<Hop<Ticket>> for ClientActor {
+    type Result = ();
+
+    fn handle(&mut self, hop: Hop<Ticket>, _: &mut Context<Self>) {
+        let mut ticket = hop.body;
+        ticket.arrive(Guard::Client);
+        self.inc.begin("send", Some(ticket.call().id));
+        if !ticket.is_wanted(self.parts.clock.now()) {
+            return;
+        }
+        let (operation, request) = match self.prepare(&ticket) {
+            Ok(prepared) => prepared,
+            Err(refusal) => return ticket.refuse(refusal),
+        };
+        let begun = self.inc.commit(Client::decide_begin, |client, grant| {
+            client.apply_begin(grant);
+            grant
+        });
+        let Ok(grant) = begun else { return };
+        ticket.collect(Grant::new(Guard::Client, grant, self.inc.reports()));
+        self.parts.spawner.spawn(Box::pin(attempt(self.parts.clone(), operation, ticket, request)));
+    }
+}
+
+/// One attempt, as a task of its own: what happens to it happens to nobody else.
+async fn attempt(parts: ClientParts, operation: Operation, ticket: Ticket, request: WireRequest) {
+    if !ticket.begin_sending() {
+        return;
+    }
+    let begun = parts.clock.now();
+    let result = parts.transport.send(request).await;
+    let mut outcome = read(&parts.profile, &operation, ticket.call(), result, parts.clock.wall());
+    outcome.elapsed = parts.clock.now().saturating_duration_since(begun);
+    let elapsed_ms = u64::try_from(outcome.elapsed.as_millis()).unwrap_or(u64::MAX);
+    tracing::debug!(
+        target: "mainstay::client", vendor = %parts.profile.vendor, call = %ticket.call().id, attempt = ticket.attempt(),
+        class = %outcome.class, effect = ?outcome.effect, status = outcome.status, elapsed_ms, "the attempt ended"
+    );
+    if let Some(phase) = outcome.phase {
+        tracing::warn!(
+            target: "mainstay::client", vendor = %parts.profile.vendor, call = %ticket.call().id, operation = %ticket.call().operation,
+            ?phase, sent = outcome.effect != Effect::None, elapsed_ms, "{} did not answer in time", parts.profile.vendor
+        );
+    }
+    parts.facts.state(Fact::AttemptEnded {
+        vendor: parts.profile.vendor.clone(),
+        operation: ticket.call().operation.clone(),
+        call: ticket.call().id,
+        class: outcome.class,
+        effect: outcome.effect,
+        elapsed_ms,
+    });
+    ticket.settle(outcome);
+}

@@ -1,0 +1,72 @@
+//! From a call to a request. Pure.
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
+
+use super::WireRequest;
+use crate::{
+    call::AcceptedCall,
+    profile::{Auth, KeyCarrier, Operation, Profile},
+};
+
+/// The payload cannot carry what must travel with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct RequestError {
+    /// Which field or pointer.
+    pub field: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// Builds the request of one attempt: the payload, with the call's id and key where the operation wants them.
+pub fn build(profile: &Profile, operation: &Operation, call: &AcceptedCall) -> Result<WireRequest, RequestError> {
+    let mut body = call.payload.clone();
+    if let Some(pointer) = &operation.correlation {
+        put(&mut body, pointer, Value::from(call.id.to_string()))?;
+    }
+    let mut headers = vec![("content-type".to_owned(), SecretString::from("application/json".to_owned()))];
+    match (&operation.key_carrier, &call.key) {
+        (KeyCarrier::Body(field), Some(key)) => put(&mut body, &format!("/{field}"), Value::from(key.0.as_ref()))?,
+        (KeyCarrier::Header(name), Some(key)) => headers.push((name.clone(), SecretString::from(key.0.to_string()))),
+        _ => {}
+    }
+    match &profile.auth {
+        Auth::None => {}
+        Auth::Bearer(key) => {
+            headers.push(("authorization".into(), SecretString::from(format!("Bearer {}", key.expose_secret()))));
+        }
+        Auth::Header { name, value } => headers.push((name.clone(), value.clone())),
+    }
+    let url = format!("{}{}", profile.base_url.expose_secret().trim_end_matches('/'), operation.path);
+    let body = serde_json::to_vec(&body).map_err(|error| RequestError {
+        field: "payload".into(),
+        problem: format!("cannot be written as JSON: {error}"),
+    })?;
+    Ok(WireRequest {
+        method: operation.method,
+        url: SecretString::from(url),
+        headers,
+        body,
+        timeout: operation.timeout,
+    })
+}
+
+/// Puts a value at a JSON pointer, making the objects on the way.
+fn put(body: &mut Value, pointer: &str, value: Value) -> Result<(), RequestError> {
+    let wrong = || RequestError {
+        field: pointer.to_owned(),
+        problem: "the payload must be an object down to here, because the call's id or key is put there".into(),
+    };
+    let mut parts = pointer.trim_start_matches('/').split('/').peekable();
+    let mut at = body;
+    while let Some(part) = parts.next() {
+        let object = at.as_object_mut().ok_or_else(wrong)?;
+        if parts.peek().is_none() {
+            object.insert(part.to_owned(), value);
+            return Ok(());
+        }
+        at = object.entry(part).or_insert_with(|| Value::Object(Map::new()));
+    }
+    Err(wrong())
+}

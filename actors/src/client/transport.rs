@@ -1,0 +1,150 @@
+//! The seam to the wire, and the reading of what came back.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+use serde_json::Value;
+
+use crate::{
+    call::AcceptedCall,
+    outcome::{Class, Effect, Outcome, Phase, cut},
+    profile::{Answer, Method, Operation, Profile, classify, retry_after},
+};
+
+/// One request. Its address and headers are secrets: a Clay webhook's address alone is a credential.
+#[derive(Debug, Clone)]
+pub struct WireRequest {
+    /// The method.
+    pub method: Method,
+    /// The whole address.
+    pub url: SecretString,
+    /// Names and values.
+    pub headers: Vec<(String, SecretString)>,
+    /// The body as JSON.
+    pub body: Vec<u8>,
+    /// From the first byte to the whole answer.
+    pub timeout: Duration,
+}
+
+/// A whole answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WireAnswer {
+    /// The status.
+    pub status: u16,
+    /// Lower-case names and values.
+    pub headers: Vec<(String, String)>,
+    /// The body, at most as long as the client's limit.
+    pub body: Vec<u8>,
+}
+
+/// How the wire failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WireFault {
+    /// No connection stood: nothing was sent.
+    Connect,
+    /// A connection was not made in time: nothing was sent.
+    ConnectTimeout,
+    /// Sent, and no whole answer in time.
+    Timeout,
+    /// Sent, and the connection broke.
+    Broken,
+    /// The request could not be built: nothing was sent.
+    Invalid,
+    /// The answer is larger than the client reads.
+    TooLarge,
+}
+
+/// No whole answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WireError {
+    /// How.
+    pub fault: WireFault,
+    /// In words, without the address.
+    pub detail: String,
+}
+
+/// The vendor's wire. The one seam between the runtime and a vendor.
+#[cfg(feature = "runtime")]
+pub trait Transport: Send + Sync {
+    /// Sends one request and reads its whole answer. It must not retry and must not follow redirects.
+    fn send(
+        &self,
+        request: WireRequest,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<WireAnswer, WireError>> + Send>>;
+}
+
+/// Reads what came back.
+pub fn read(
+    profile: &Profile,
+    operation: &Operation,
+    call: &AcceptedCall,
+    result: Result<WireAnswer, WireError>,
+    wall: Timestamp,
+) -> Outcome {
+    match result {
+        Ok(answer) => read_answer(profile, operation, call, &answer, wall),
+        Err(error) => read_error(&error),
+    }
+}
+
+fn read_error(error: &WireError) -> Outcome {
+    let (class, effect, phase) = match error.fault {
+        WireFault::Connect => (Class::Connect, Effect::None, None),
+        WireFault::ConnectTimeout => (Class::Connect, Effect::None, Some(Phase::Connect)),
+        WireFault::Timeout => (Class::Timeout, Effect::Unknown, Some(Phase::Request)),
+        WireFault::Broken => (Class::Broken, Effect::Unknown, None),
+        WireFault::Invalid => (Class::CallerError, Effect::None, None),
+        WireFault::TooLarge => (Class::Malformed, Effect::Unknown, None),
+    };
+    Outcome { phase, ..Outcome::without_answer(class, effect, error.detail.clone()) }
+}
+
+fn read_answer(
+    profile: &Profile,
+    operation: &Operation,
+    call: &AcceptedCall,
+    answer: &WireAnswer,
+    wall: Timestamp,
+) -> Outcome {
+    let header = |name: &str| answer.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    let body = body_of(&answer.body);
+    let read = classify(&profile.rules, Answer { status: answer.status, body: &body });
+    let vendor_ref = operation.vendor_ref.as_ref().and_then(|at| body.pointer(at)).and_then(Value::as_str);
+    let mut outcome = Outcome {
+        status: Some(answer.status),
+        vendor_ref: vendor_ref.map(|name| cut(name.to_owned())),
+        retry_after: retry_after(header, wall),
+        ..Outcome::without_answer(read.class, read.effect, detail_of(answer.status, &body))
+    };
+    if read.class == Class::Success && operation.vendor_ref.is_some() && vendor_ref.is_none() {
+        // Taken on, and no name to follow it by.
+        outcome.class = Class::Malformed;
+        outcome.effect = Effect::Unknown;
+        outcome.detail = format!("status {}, but the answer does not name the effect", answer.status);
+    }
+    if outcome.is_success() {
+        outcome.cost = operation.cost.read(call.estimate, &body);
+        outcome.pending = matches!(operation.completion, crate::profile::Completion::Callback { .. });
+    }
+    outcome.body = body;
+    outcome
+}
+
+fn body_of(bytes: &[u8]) -> Value {
+    if bytes.is_empty() {
+        return Value::Null;
+    }
+    serde_json::from_slice(bytes).unwrap_or_else(|_| Value::from(cut(String::from_utf8_lossy(bytes).into_owned())))
+}
+
+/// What an operator reads: the status, and the vendor's own words where it has the usual field for them.
+fn detail_of(status: u16, body: &Value) -> String {
+    let words = ["/message", "/error/message", "/error", "/disconnection_reason"]
+        .iter()
+        .find_map(|at| body.pointer(at).and_then(Value::as_str));
+    match words {
+        Some(words) => format!("HTTP {status}: {words}"),
+        None => format!("HTTP {status}"),
+    }
+}

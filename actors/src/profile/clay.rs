@@ -1,0 +1,90 @@
+//! Clay's table webhook: one POST makes one row, and Clay enriches it later.
+//!
+//! Facts: 10 records/s per workspace, burst 20; 100 KB a record; 200 acknowledges the row, enriched data never comes back on
+//! this answer but by an HTTP column that calls the application; no idempotency at all; the address alone is a credential.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::{Auth, Completion, CostRule, KeyCarrier, KeySource, Method, Operation, Profile, Repeat, RetryConfig, Rule};
+use crate::{
+    credits::Credits,
+    ids::{NameError, OperationId, VendorId},
+    outcome::{Class, Effect},
+};
+
+/// The column in which a row carries our call id, so that the callback can name it.
+pub const CORRELATION_COLUMN: &str = "mainstay_call_id";
+
+/// What is particular to one Clay table.
+#[derive(Debug, Clone)]
+pub struct Clay {
+    /// The webhook's whole address. A secret.
+    pub webhook: SecretString,
+    /// The token of the header `x-clay-webhook-auth`, where the table asks for one.
+    pub token: Option<SecretString>,
+    /// What one row may cost at most. Default 6 credits, the figure of the seed's example; Clay's own figures vary by table.
+    pub credits_per_row: Credits,
+    /// From the first byte to the answer; default 10 s, the seed's submission timeout.
+    pub timeout: Duration,
+    /// How long after the row was taken its callback is owed; default 30 min, ours.
+    pub callback_within: Duration,
+    /// Whether a row may be sent again when its effect is not known. Clay has no idempotency, so never by default; say
+    /// `Always` for a table that de-duplicates on [`CORRELATION_COLUMN`].
+    pub repeat: Repeat,
+}
+
+impl Clay {
+    /// A table with the defaults above.
+    pub fn table(webhook: impl Into<String>) -> Self {
+        Self {
+            webhook: SecretString::from(webhook.into()),
+            token: None,
+            credits_per_row: Credits::whole(6),
+            timeout: Duration::from_secs(10),
+            callback_within: Duration::from_secs(30 * 60),
+            repeat: Repeat::Never,
+        }
+    }
+
+    /// The operation's name.
+    pub const PUSH_ROW: &'static str = "push-row";
+
+    /// The profile, under the given vendor name.
+    pub fn profile(self, vendor: &str) -> Result<Profile, NameError> {
+        let push_row = Operation {
+            method: Method::Post,
+            path: String::new(),
+            timeout: self.timeout,
+            repeat: self.repeat,
+            key_source: KeySource::Content,
+            key_carrier: KeyCarrier::None,
+            correlation: Some(format!("/{CORRELATION_COLUMN}")),
+            vendor_ref: None,
+            completion: Completion::Callback { within: self.callback_within, holds_slot: false },
+            estimate: self.credits_per_row,
+            cost: CostRule::Later,
+            payload_max_bytes: 100_000,
+            required: Vec::new(),
+        };
+        let auth = match self.token {
+            Some(value) => Auth::Header { name: "x-clay-webhook-auth".into(), value },
+            None => Auth::None,
+        };
+        Ok(Profile {
+            vendor: VendorId::new(vendor)?,
+            base_url: self.webhook,
+            auth,
+            operations: [(OperationId::new(Self::PUSH_ROW)?, push_row)].into(),
+            rules: vec![
+                // Seen on Clay's older surfaces: an answer 200 whose body says that it was none.
+                Rule::body("/success", false, Class::Server, Effect::None),
+                // "Busy, did not take it": the row was not made. Every other 5xx leaves that open.
+                Rule::status(503, 503, Class::Overload, Effect::None),
+            ],
+            retry: RetryConfig::default(),
+            unit: "credits",
+        })
+    }
+}

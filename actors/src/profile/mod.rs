@@ -1,0 +1,59 @@
+//! What a vendor is, as data and pure rules: operations, classification, retry, cost. No vendor is known by name elsewhere.
+
+mod classify;
+mod clay;
+mod cost;
+mod operation;
+mod retell;
+mod retry;
+
+use std::collections::BTreeMap;
+
+use secrecy::SecretString;
+
+pub use classify::{Answer, Classified, RETRY_AFTER_MAX, Rule, classify, retry_after};
+pub use clay::{CORRELATION_COLUMN, Clay};
+pub use cost::CostRule;
+pub use operation::{Auth, Completion, KeyCarrier, KeySource, Method, Operation, Repeat};
+pub use retell::Retell;
+pub use retry::{Next, RetryConfig, next};
+
+use crate::{
+    faults::Faults,
+    ids::{OperationId, VendorId},
+};
+
+/// A vendor's interface.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// The vendor's name in this runtime.
+    pub vendor: VendorId,
+    /// Scheme, host and port, and a path prefix if there is one. A secret: a Clay webhook's address alone is a credential.
+    pub base_url: SecretString,
+    /// How calls are authenticated.
+    pub auth: Auth,
+    /// The closed list of operations.
+    pub operations: BTreeMap<OperationId, Operation>,
+    /// How answers are read, first match wins; what no rule matches is read by its status alone.
+    pub rules: Vec<Rule>,
+    /// When an attempt is repeated.
+    pub retry: RetryConfig,
+    /// What the vendor bills in: `credits`, `cents`.
+    pub unit: &'static str,
+}
+
+impl Profile {
+    /// Notes everything that is wrong with it.
+    pub fn check(&self, faults: &mut Faults) {
+        use secrecy::ExposeSecret;
+        let url = self.base_url.expose_secret();
+        let http = url.starts_with("http://") || url.starts_with("https://");
+        faults
+            .require(http, "base_url", || "must begin with http:// or https:// (not shown: it may be a secret)".into());
+        faults.require(!self.operations.is_empty(), "operations", || "at least one is needed".into());
+        for (id, operation) in &self.operations {
+            operation.check(&mut faults.under(id.as_str()));
+        }
+        self.retry.check(&mut faults.under("retry"));
+    }
+}

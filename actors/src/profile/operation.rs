@@ -1,0 +1,177 @@
+//! One operation of a vendor: where it goes, how long it may take, how it may be repeated, when it is done.
+
+use std::{fmt, time::Duration};
+
+use secrecy::SecretString;
+use serde::Serialize;
+
+use super::CostRule;
+use crate::{credits::Credits, faults::Faults};
+
+/// The HTTP method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    /// Read.
+    Get,
+    /// Do.
+    Post,
+    /// Replace.
+    Put,
+    /// Change.
+    Patch,
+    /// Remove.
+    Delete,
+}
+
+impl Method {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// How a call proves who it is. Secrets are redacted by type in every `Debug` and log.
+#[derive(Clone)]
+pub enum Auth {
+    /// Nothing, or the address itself is the secret.
+    None,
+    /// `Authorization: Bearer <key>`.
+    Bearer(SecretString),
+    /// A header of the vendor's own.
+    Header {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: SecretString,
+    },
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Bearer(_) => f.write_str("Bearer(<redacted>)"),
+            Self::Header { name, .. } => write!(f, "Header({name}: <redacted>)"),
+        }
+    }
+}
+
+/// How an operation may be sent again when its effect is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Repeat {
+    /// Never: the effect may have happened, and twice is worse than not at all. Reconciled, or parked for a person.
+    Never,
+    /// With the same key, inside the vendor's window.
+    WithKey {
+        /// How long the vendor remembers a key.
+        window: Duration,
+    },
+    /// Always: it changes nothing, or twice is as good as once.
+    Always,
+}
+
+/// Where the idempotency key of a call comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeySource {
+    /// From the caller if it gives one, else from the content: equal content is the same effect.
+    Content,
+    /// From the caller only: two calls to one number are two effects, so a call without a key is refused.
+    Caller,
+}
+
+/// How the key travels to the vendor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyCarrier {
+    /// Not at all.
+    None,
+    /// In a header.
+    Header(String),
+    /// In a field of the body.
+    Body(String),
+}
+
+/// When an operation's effect is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Completion {
+    /// The answer is the end.
+    Answer,
+    /// The answer says "accepted"; the end comes by callback. Overdue when none came in time.
+    Callback {
+        /// How long after the answer the end is owed.
+        within: Duration,
+        /// Whether a slot is held until then (a phone call) or only the money (a table row).
+        holds_slot: bool,
+    },
+}
+
+/// One operation.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    /// The HTTP method.
+    pub method: Method,
+    /// The path below the profile's base address; may be empty.
+    pub path: String,
+    /// From the first byte to the whole answer.
+    pub timeout: Duration,
+    /// How it may be repeated.
+    pub repeat: Repeat,
+    /// Where its key comes from.
+    pub key_source: KeySource,
+    /// How its key travels.
+    pub key_carrier: KeyCarrier,
+    /// A JSON pointer at which our call id is put, so that a callback can name it; its parents must be objects.
+    pub correlation: Option<String>,
+    /// A JSON pointer in the answer to the vendor's own name for the effect.
+    pub vendor_ref: Option<String>,
+    /// When it is done.
+    pub completion: Completion,
+    /// What is reserved for it.
+    pub estimate: Credits,
+    /// What it really cost.
+    pub cost: CostRule,
+    /// Largest payload, in bytes of JSON.
+    pub payload_max_bytes: usize,
+    /// Fields that must be there, as JSON pointers.
+    pub required: Vec<String>,
+}
+
+impl Operation {
+    /// Notes everything that is wrong with it.
+    pub fn check(&self, faults: &mut Faults) {
+        let hour = Duration::from_secs(3600);
+        faults.require(!self.timeout.is_zero() && self.timeout <= hour, "timeout", || {
+            format!("{:?} is not within 1ms..=1h", self.timeout)
+        });
+        faults.require(self.path.is_empty() || self.path.starts_with('/'), "path", || {
+            format!("{:?} must be empty or begin with /", self.path)
+        });
+        faults.require((1..=16 << 20).contains(&self.payload_max_bytes), "payload_max_bytes", || {
+            format!("{} is not within 1..=16777216", self.payload_max_bytes)
+        });
+        let pointers = self.required.iter().chain(&self.correlation).chain(&self.vendor_ref);
+        for pointer in pointers {
+            faults.require(pointer.starts_with('/'), "pointer", || {
+                format!("{pointer:?} is no JSON pointer: begin with /")
+            });
+        }
+        if let Completion::Callback { within, .. } = self.completion {
+            faults.require(!within.is_zero(), "completion.within", || "must be longer than nothing".into());
+        }
+    }
+
+    /// Whether a slot is held until the effect ends.
+    pub fn holds_slot(&self) -> bool {
+        matches!(self.completion, Completion::Callback { holds_slot: true, .. })
+    }
+}
