@@ -1,0 +1,224 @@
+//! The shell around the ledger: reads the clocks once, asks, enters, tells.
+
+use std::{
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::{Actor, Context, Handler};
+
+use super::{BudgetSnapshot, CRITICAL_LANE, Ledger, Mark, Note};
+use crate::{
+    clock::Clock,
+    credits::Credits,
+    fact::{Fact, FactSink},
+    grant::GrantReport,
+    ids::VendorId,
+    kernel::{Door, Fenced, Hop, Incarnation, Published, Resident},
+    refusal::{Guard, Refusal},
+    ticket::{Grant, Ticket},
+};
+
+/// How often a kind of trouble that can come with every call is worth a line in the log.
+const LOG_EVERY: Duration = Duration::from_secs(1);
+
+/// What a budget is wired to.
+#[derive(Clone)]
+pub struct BudgetParts {
+    /// Whose account.
+    pub vendor: VendorId,
+    /// Where a ticket goes that has its reservation.
+    pub next: Door<Ticket>,
+    /// Who hears of marks.
+    pub facts: Arc<dyn FactSink>,
+    /// Both clocks: the monotonic one for waits, the calendar for the day.
+    pub clock: Clock,
+    /// What others see; its first value is [`Ledger::snapshot`].
+    pub shown: Published<BudgetSnapshot>,
+}
+
+/// The budget of one vendor account. Its state is a [`Ledger`] in the vault.
+pub struct BudgetActor {
+    inc: Incarnation<Self>,
+    parts: BudgetParts,
+    denials: Seldom<Refusal>,
+    overages: Seldom<Credits>,
+}
+
+impl BudgetActor {
+    /// One incarnation.
+    pub fn new(inc: Incarnation<Self>, parts: BudgetParts) -> Self {
+        Self { inc, parts, denials: Seldom::default(), overages: Seldom::default() }
+    }
+
+    /// Reserves for the ticket and lets it go on, or refuses it. Fenced, the ticket is dropped, which answers it.
+    fn admit(&mut self, mut ticket: Ticket, now: Instant) -> Result<(), Fenced> {
+        let (wall, amount) = (self.parts.clock.wall(), ticket.call().estimate);
+        let critical = ticket.call().lane.as_str() == CRITICAL_LANE;
+        let (verdict, notes) = self.inc.commit(
+            |ledger| ledger.decide_reserve(wall, now, amount, critical),
+            |ledger, it| ledger.apply_reserve(it),
+        )?;
+        match verdict {
+            Ok(grant) => {
+                // Before anything else: from here on the ticket gives the reservation back, whatever happens.
+                ticket.collect(Grant::new(Guard::Budget, grant, self.inc.reports()));
+                self.tell(notes, now);
+                if let Err(full) = self.parts.next.pass(ticket) {
+                    full.body.refuse_full(Guard::Budget, "queue behind the budget", full.held, full.limit);
+                }
+            }
+            Err(refusal) => {
+                ticket.refuse(refusal.clone());
+                self.tell(notes, now);
+                self.denials.hold(refusal);
+                self.log_seldom(now);
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, notes: Vec<Note>, now: Instant) {
+        for note in notes {
+            match note {
+                Note::Marked(mark, used) => self.tell_mark(mark, used, now),
+                Note::DayEnded(page, written_off) => {
+                    let vendor = &self.parts.vendor;
+                    tracing::info!(target: "mainstay::budget", %vendor, day = %page.day.date, settled = %page.settled,
+                        reserved = %page.reserved, unknown = %page.unknown, overage = %page.overage, written_off,
+                        "the budget day of {vendor} is over");
+                }
+            }
+        }
+    }
+
+    fn tell_mark(&mut self, mark: Mark, used: Credits, now: Instant) {
+        let (limit, unit) = self.inc.read(|ledger| (ledger.limit(), ledger.unit().clone()));
+        let vendor = self.parts.vendor.clone();
+        match mark {
+            Mark::Soft(share) => {
+                let percent = (share * 100.0).round();
+                tracing::warn!(target: "mainstay::budget", %vendor, %used, %limit, %unit, share,
+                    "{vendor} used {percent} % of its budget of the day");
+            }
+            Mark::Hard => {
+                tracing::warn!(target: "mainstay::budget", %vendor, %used, %limit, %unit,
+                    "the budget of {vendor} refuses calls until its reset");
+            }
+            Mark::Exhausted => {
+                tracing::warn!(target: "mainstay::budget", %vendor, %used, %limit, %unit,
+                    "{vendor} says that its account is used up: no call until the reset");
+            }
+            // May come with every call, so it is counted and logged seldom.
+            Mark::Overage(excess) => {
+                self.overages.hold(excess);
+                self.log_seldom(now);
+            }
+        }
+        self.parts.facts.state(Fact::BudgetMarked { vendor, used, limit, mark: mark.as_str() });
+    }
+
+    fn log_seldom(&mut self, now: Instant) {
+        let vendor = &self.parts.vendor;
+        if let Some((denied, last)) = self.denials.take(now) {
+            tracing::warn!(target: "mainstay::budget", %vendor, denied, reason = %last.reason,
+                "calls to {vendor} were refused by its budget");
+        }
+        if let Some((calls, excess)) = self.overages.take(now) {
+            tracing::warn!(target: "mainstay::budget", %vendor, calls, last_excess = %excess,
+                "calls to {vendor} cost more than was reserved for them");
+        }
+    }
+}
+
+impl Actor for BudgetActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _ctx: &mut Self::Context) {
+        self.publish();
+    }
+}
+
+impl Handler<Hop<Ticket>> for BudgetActor {
+    type Result = ();
+
+    fn handle(&mut self, hop: Hop<Ticket>, _ctx: &mut Self::Context) {
+        let mut ticket = hop.body;
+        ticket.arrive(Guard::Budget);
+        self.inc.begin("ticket", Some(ticket.call().id));
+        let now = self.parts.clock.now();
+        if ticket.is_wanted(now) {
+            // Fenced: the successor has the mailbox, and this ticket was answered by its drop.
+            let _ = self.admit(ticket, now);
+        }
+    }
+}
+
+impl Resident for BudgetActor {
+    type State = Ledger;
+    type Report = GrantReport;
+
+    fn on_report(&mut self, report: &GrantReport, _ctx: &mut Context<Self>) {
+        self.inc.begin("report", None);
+        let (now, wall) = (self.parts.clock.now(), self.parts.clock.wall());
+        let posted = self.inc.commit(|ledger| ledger.decide_report(report, wall, now), Ledger::apply_report);
+        self.tell(posted.unwrap_or_default(), now);
+    }
+
+    /// The day's reset, so that the snapshot turns with it; the end of the vendor's block; a line that is owed to the log.
+    fn next_deadline(&self) -> Option<Instant> {
+        let (reset, unblock) = self.inc.read(|ledger| (ledger.today().day.end, ledger.unblock_at()));
+        let reset = Some(self.parts.clock.instant_of(reset));
+        [reset, unblock, self.denials.due(), self.overages.due()].into_iter().flatten().min()
+    }
+
+    fn on_deadline(&mut self, _ctx: &mut Context<Self>) {
+        self.inc.begin("deadline", None);
+        let (now, wall) = (self.parts.clock.now(), self.parts.clock.wall());
+        let turned = self.inc.commit(|ledger| ledger.decide_turn(wall, now), Ledger::apply_turn);
+        self.tell(turned.unwrap_or_default(), now);
+        self.log_seldom(now);
+    }
+
+    fn publish(&mut self) {
+        let now = self.parts.clock.now();
+        self.parts.shown.set(self.inc.read(|ledger| ledger.snapshot(&self.parts.vendor, now)));
+    }
+}
+
+/// Counts what happens too often for a line each: the first is due at once, then one line every [`LOG_EVERY`].
+struct Seldom<T> {
+    held: u64,
+    last: Option<T>,
+    quiet_until: Option<Instant>,
+}
+
+impl<T> Default for Seldom<T> {
+    fn default() -> Self {
+        Self { held: 0, last: None, quiet_until: None }
+    }
+}
+
+impl<T> Seldom<T> {
+    fn hold(&mut self, what: T) {
+        self.held += 1;
+        self.last = Some(what);
+    }
+
+    fn take(&mut self, now: Instant) -> Option<(u64, T)> {
+        if self.quiet_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        let last = self.last.take()?;
+        self.quiet_until = Some(now + LOG_EVERY);
+        Some((mem::take(&mut self.held), last))
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.quiet_until.filter(|_| self.last.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests;

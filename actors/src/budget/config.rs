@@ -1,0 +1,163 @@
+//! What a vendor account may spend, and when it is worth a warning.
+
+use serde::{Deserialize, Serialize};
+
+use super::Calendar;
+use crate::{credits::Credits, faults::Faults};
+
+/// The lane that [`BudgetConfig::critical_share`] is kept for.
+pub const CRITICAL_LANE: &str = "critical";
+
+/// Most soft marks; each is stated once a day.
+const SOFT_MARKS_MAX: usize = 8;
+/// Longest name of a unit, in bytes. It stands in every refusal.
+const UNIT_MAX_BYTES: usize = 32;
+/// Most money of a day, in units: what [`Credits::from_decimal`] takes.
+const LIMIT_MAX_UNITS: u64 = 1_000_000_000_000;
+/// Most reservations at a time: about 64 MB.
+const OUTSTANDING_LIMIT: usize = 1_000_000;
+
+/// The budget of one vendor account.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BudgetConfig {
+    /// Most that may be spent in a day, in the vendor's unit, written as a decimal number: `500` or `0.5`. It has no default,
+    /// because no number is right for every account: left out it reads as 0, which is refused. (The seeds' example for
+    /// Clay is 500 credits a day at about 6 a lead.)
+    #[serde(with = "decimal")]
+    pub daily_limit: Credits,
+    /// What the vendor bills in, for refusals and pages; default `credits`, the word of the seeds.
+    pub unit: String,
+    /// The IANA name of the zone whose midnight begins a day; default `UTC`, which has no summer time.
+    pub time_zone: String,
+    /// Shares of the limit at which spending is worth a warning, each once a day; default 0.8 (time to act before the day
+    /// is over) and 0.95 (nearly used up). Ours, no vendor's.
+    pub soft_marks: Vec<f64>,
+    /// The share of the limit that only the lane `critical` may use, `0.0..=0.9`; default 0, nothing kept.
+    pub critical_share: f64,
+    /// Most reservations at a time, those of unknown end included; default 10,000, well above the calls a runtime has in
+    /// flight, and about 640 KB.
+    pub outstanding_max: usize,
+}
+
+impl Default for BudgetConfig {
+    fn default() -> Self {
+        Self {
+            daily_limit: Credits::ZERO,
+            unit: "credits".into(),
+            time_zone: "UTC".into(),
+            soft_marks: vec![0.8, 0.95],
+            critical_share: 0.0,
+            outstanding_max: 10_000,
+        }
+    }
+}
+
+impl BudgetConfig {
+    /// A budget of this much a day, and the defaults.
+    pub fn per_day(limit: Credits) -> Self {
+        Self { daily_limit: limit, ..Self::default() }
+    }
+
+    /// Notes everything that is wrong with it.
+    pub fn check(&self, faults: &mut Faults) {
+        let limit = self.daily_limit;
+        faults.require(limit > Credits::ZERO, "daily_limit", || {
+            format!("must be stated and above 0, in {} a day", self.unit)
+        });
+        faults.require(limit < Credits::whole(LIMIT_MAX_UNITS), "daily_limit", || {
+            format!("{limit} is not below {LIMIT_MAX_UNITS}")
+        });
+        faults.require((1..=UNIT_MAX_BYTES).contains(&self.unit.len()), "unit", || {
+            format!("{:?} is not a text of 1 to {UNIT_MAX_BYTES} bytes", self.unit)
+        });
+        faults.require(Calendar::of(&self.time_zone).is_some(), "time_zone", || {
+            format!("{:?} is not an IANA time zone such as \"UTC\" or \"Europe/Berlin\"", self.time_zone)
+        });
+        self.check_shares(faults);
+        faults.require((1..=OUTSTANDING_LIMIT).contains(&self.outstanding_max), "outstanding_max", || {
+            format!("{} is not within 1..={OUTSTANDING_LIMIT}", self.outstanding_max)
+        });
+    }
+
+    fn check_shares(&self, faults: &mut Faults) {
+        faults.require(self.soft_marks.len() <= SOFT_MARKS_MAX, "soft_marks", || {
+            format!("{} marks are more than {SOFT_MARKS_MAX}", self.soft_marks.len())
+        });
+        // Written so that NaN is refused.
+        for mark in &self.soft_marks {
+            faults.require(*mark > 0.0 && *mark <= 1.0, "soft_marks", || {
+                format!("{mark} is not above 0.0 and up to 1.0")
+            });
+        }
+        faults.require((0.0..=0.9).contains(&self.critical_share), "critical_share", || {
+            format!("{} is not within 0.0..=0.9", self.critical_share)
+        });
+    }
+}
+
+/// An amount as a person writes it. [`Credits`] themselves travel as millionths, and `daily_limit = 500` must not mean 0.0005.
+mod decimal {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::credits::Credits;
+
+    pub(super) fn serialize<S: Serializer>(amount: &Credits, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64(amount.as_decimal())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Credits, D::Error> {
+        Credits::from_decimal(f64::deserialize(from)?).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults_of(config: &BudgetConfig) -> Vec<String> {
+        let mut faults = Faults::default();
+        config.check(&mut faults.under("budget"));
+        faults.into_result().err().unwrap_or_default().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_budget_of_500_a_day_is_fine() {
+        assert!(faults_of(&BudgetConfig::per_day(Credits::whole(500))).is_empty());
+    }
+
+    #[test]
+    fn a_budget_without_a_limit_is_refused_by_name() {
+        let config: BudgetConfig = serde_json::from_str("{}").unwrap();
+        assert_eq!(faults_of(&config), ["budget.daily_limit: must be stated and above 0, in credits a day"]);
+    }
+
+    #[test]
+    fn every_wrong_value_is_named_at_once() {
+        let config = BudgetConfig {
+            daily_limit: Credits::MAX,
+            unit: String::new(),
+            time_zone: "Mars/Olympus".into(),
+            soft_marks: vec![0.5, f64::NAN, 0.0, 1.1],
+            critical_share: f64::NAN,
+            outstanding_max: 0,
+        };
+        let found = faults_of(&config);
+        assert_eq!(found.len(), 8, "{found:#?}");
+    }
+
+    #[test]
+    fn a_limit_is_written_as_a_person_writes_it() {
+        let config: BudgetConfig = serde_json::from_str(r#"{ "daily_limit": 500 }"#).unwrap();
+        assert_eq!(config.daily_limit, Credits::whole(500));
+        let again: BudgetConfig = serde_json::from_str(&serde_json::to_string(&config).unwrap()).unwrap();
+        assert_eq!(again, config);
+    }
+
+    #[test]
+    fn a_limit_that_is_no_amount_and_an_unknown_field_are_refused() {
+        for bad in [r#"{ "daily_limit": -1 }"#, r#"{ "daily_limit": 1e12 }"#, r#"{ "dayly_limit": 5 }"#] {
+            assert!(serde_json::from_str::<BudgetConfig>(bad).is_err(), "{bad}");
+        }
+    }
+}
