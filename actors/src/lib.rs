@@ -22,6 +22,7 @@ pub mod credits;
 pub mod fact;
 pub mod faults;
 pub mod grant;
+pub mod health;
 pub mod ids;
 #[cfg(feature = "runtime")]
 pub mod kernel;

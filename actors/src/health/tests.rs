@@ -1,0 +1,428 @@
+//! The rules, driven by facts as the guards state them.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    credits::Credits,
+    fact::{BreakerState, Event, Fact, FinalState},
+    ids::{ActorId, CallId, VendorId},
+    outcome::{Class, Effect},
+    refusal::Guard,
+};
+
+pub(super) const CLAY: &str = "clay";
+
+pub(super) fn vendor(name: &str) -> VendorId {
+    VendorId::new(name).unwrap()
+}
+
+pub(super) fn call(n: u64) -> CallId {
+    CallId(uuid::Uuid::from_u128(u128::from(n)))
+}
+
+pub(super) fn attempt(class: Class) -> Fact {
+    Fact::AttemptEnded {
+        vendor: vendor(CLAY),
+        operation: "row".parse().unwrap(),
+        call: call(0),
+        class,
+        effect: Effect::None,
+        elapsed_ms: 20,
+    }
+}
+
+pub(super) fn refused(by: Guard) -> Fact {
+    Fact::Refused { vendor: vendor(CLAY), call: call(0), by }
+}
+
+pub(super) fn turned(to: BreakerState, generation: u64) -> Fact {
+    let cause = "12 of 20 calls failed".into();
+    Fact::BreakerChanged { vendor: vendor(CLAY), from: BreakerState::Closed, to, generation, cause, retry_at: None }
+}
+
+fn marked(mark: &'static str, used: u64) -> Fact {
+    Fact::BudgetMarked { vendor: vendor(CLAY), used: Credits::whole(used), limit: Credits::whole(200), mark }
+}
+
+fn overdue(n: u64) -> Fact {
+    Fact::CallbackOverdue { vendor: vendor(CLAY), call: call(n) }
+}
+
+fn lane_full(lane: &str) -> Fact {
+    Fact::LaneSaturated { vendor: vendor(CLAY), lane: lane.parse().unwrap(), refused: 1 }
+}
+
+fn letters(total: u64) -> Fact {
+    Fact::DeadLettered { vendor: vendor(CLAY), call: call(0), class: Class::Server, total }
+}
+
+pub(super) fn event(seq: u64, fact: Fact) -> Event {
+    Event { seq, at: Timestamp::UNIX_EPOCH, fact }
+}
+
+#[expect(clippy::disallowed_methods, reason = "an instant to count from; none can be made otherwise")]
+fn origin() -> Instant {
+    Instant::now()
+}
+
+/// Health and a hand on its clock.
+struct World {
+    health: Health,
+    now: Instant,
+    seq: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let now = origin();
+        let vendors = [vendor("retell"), vendor(CLAY)];
+        Self { health: Health::new(HealthConfig::default(), vendors, now), now, seq: 0 }
+    }
+
+    fn after(&mut self, seconds: u64) -> &mut Self {
+        self.now += Duration::from_secs(seconds);
+        self
+    }
+
+    fn hear(&mut self, fact: Fact) -> &mut Self {
+        self.hear_times(1, fact)
+    }
+
+    fn hear_times(&mut self, times: usize, fact: Fact) -> &mut Self {
+        for _ in 0..times {
+            let noted = self.health.decide_fact(&event(self.seq, fact.clone()));
+            self.health.apply_fact(self.now, noted);
+            self.seq += 1;
+        }
+        self
+    }
+
+    fn calls(&mut self, succeed: usize, fail: usize) -> &mut Self {
+        self.hear_times(succeed, attempt(Class::Success)).hear_times(fail, attempt(Class::Server))
+    }
+
+    fn clay(&self) -> VendorHealth {
+        self.health.report(self.now).into_iter().find(|report| report.vendor.as_str() == CLAY).unwrap()
+    }
+
+    fn status(&self) -> Status {
+        self.clay().status
+    }
+
+    fn text(&self, code: Code) -> String {
+        let reasons = self.clay().reasons;
+        reasons.iter().find(|reason| reason.code == code).map(|reason| reason.text.clone()).unwrap_or_default()
+    }
+}
+
+// The defects of the documents, by their numbers in the list of requirements.
+
+#[test]
+fn defect_92_an_hour_old_failure_does_not_lower_the_score_of_the_first_read() {
+    let mut world = World::new();
+    world.calls(0, 10).after(3_600);
+    assert_eq!((world.clay().score, world.status()), (None, Status::Unknown));
+    world.calls(5, 0);
+    assert_eq!(world.clay().score, Some(1.0));
+}
+
+#[test]
+fn defect_93_the_window_slides_whether_or_not_anybody_reads() {
+    let mut world = World::new();
+    world.calls(0, 10).after(200).calls(10, 0);
+    assert_eq!(world.clay().score, Some(0.5));
+    assert_eq!(world.clay(), world.clay());
+    world.after(110);
+    assert_eq!((world.clay().score, world.clay().samples), (Some(1.0), 10));
+}
+
+#[test]
+fn defect_94_failures_count_however_many_successes_came_long_before() {
+    let mut world = World::new();
+    world.calls(10_000, 0).after(301).calls(0, 300);
+    assert_eq!((world.clay().score, world.status()), (Some(0.0), Status::Unhealthy));
+}
+
+#[test]
+fn defect_95_one_failed_first_call_is_no_score() {
+    let mut world = World::new();
+    world.calls(0, 1);
+    assert_eq!((world.clay().score, world.status()), (None, Status::Unknown));
+    assert_eq!(world.text(Code::TooFewCalls), "too few calls for a score in the last 5 min: 1 of 5");
+    world.calls(0, 4);
+    assert_eq!((world.clay().score, world.status()), (Some(0.0), Status::Unhealthy));
+}
+
+#[test]
+fn defect_96_the_bounds_are_strict_95_is_degraded_and_80_unhealthy() {
+    for (succeed, fail, status) in [
+        (96, 4, Status::Healthy),
+        (95, 5, Status::Degraded),
+        (19, 1, Status::Degraded),
+        (81, 19, Status::Degraded),
+        (80, 20, Status::Unhealthy),
+        (4, 1, Status::Unhealthy),
+    ] {
+        assert_eq!(World::new().calls(succeed, fail).status(), status, "{succeed} succeed, {fail} fail");
+    }
+}
+
+#[test]
+fn defect_97_a_vendor_nobody_called_is_unknown_and_not_healthy() {
+    let world = World::new();
+    assert_eq!((world.clay().score, world.status()), (None, Status::Unknown));
+    assert_eq!(world.text(Code::TooFewCalls), "no call that tells anything in the last 5 min");
+}
+
+#[test]
+fn defect_98_callbacks_that_never_come_show_behind_a_perfect_score() {
+    let mut world = World::new();
+    world.calls(100, 0);
+    for n in 1..=3 {
+        world.hear(overdue(n)).hear(overdue(n));
+    }
+    assert_eq!((world.status(), world.clay().callbacks_overdue), (Status::Healthy, 3));
+    assert_eq!(world.text(Code::CallbacksOverdue), "3 callbacks overdue (limit 10)");
+    for n in 4..=11 {
+        world.hear(overdue(n));
+    }
+    assert_eq!((world.status(), world.clay().score), (Status::Degraded, Some(1.0)));
+    world.hear(Fact::CallEnded { vendor: vendor(CLAY), call: call(1), state: FinalState::Unknown });
+    assert_eq!(world.clay().callbacks_overdue, 11);
+    world.hear(Fact::CallEnded { vendor: vendor(CLAY), call: call(1), state: FinalState::Delivered });
+    assert_eq!((world.status(), world.clay().callbacks_overdue), (Status::Healthy, 10));
+}
+
+#[test]
+fn defect_99_an_open_breaker_never_shows_as_healthy_and_denied_calls_are_shown() {
+    let mut world = World::new();
+    world.calls(1_000, 12).hear(turned(BreakerState::Open, 1)).after(12).hear_times(30, refused(Guard::Breaker));
+    world.hear_times(7, refused(Guard::Budget)).hear(refused(Guard::Gateway));
+    assert!(world.clay().score.unwrap() > 0.95);
+    assert_eq!((world.status(), world.clay().denied), (Status::Degraded, 37));
+    assert_eq!(world.text(Code::BreakerOpen), "circuit breaker open since 12 s: 12 of 20 calls failed");
+    assert_eq!(world.text(Code::Denied), "37 calls denied in the last 5 min (circuit breaker 30, budget 7)");
+    world.after(3_600);
+    assert_eq!((world.status(), world.clay().samples), (Status::Degraded, 0));
+}
+
+#[test]
+fn defect_101_half_open_budget_lanes_dead_letters_and_given_up_letters_are_seen() {
+    let mut world = World::new();
+    world.calls(100, 0).hear(turned(BreakerState::HalfOpen, 2));
+    assert_eq!((world.status(), world.clay().reasons[0].code), (Status::Degraded, Code::BreakerHalfOpen));
+    world.hear(turned(BreakerState::Closed, 3));
+    assert_eq!((world.status(), world.clay().reasons), (Status::Healthy, vec![]));
+    world.hear(lane_full("bulk"));
+    world.hear(Fact::GivenUp { vendor: vendor(CLAY), call: call(1), attempts: 5 });
+    assert_eq!(world.status(), Status::Healthy);
+    assert_eq!(world.text(Code::LaneFull), "queue full in the last 5 min: lane bulk");
+    assert_eq!(world.text(Code::GivenUp), "1 dead letter given up in the last 5 min: a person must look");
+}
+
+#[test]
+fn dead_letters_degrade_above_their_limit_and_not_at_it() {
+    let mut world = World::new();
+    world.calls(100, 0).hear(letters(100));
+    assert_eq!(world.status(), Status::Healthy);
+    world.hear(letters(214));
+    assert_eq!(
+        (world.status(), world.text(Code::DeadLetters)),
+        (Status::Degraded, "214 dead letters (limit 100)".into())
+    );
+    world.hear_times(114, Fact::Reprocessed { vendor: vendor(CLAY), call: call(0) });
+    assert_eq!((world.status(), world.clay().dead_letters), (Status::Healthy, 100));
+    world.health.apply_dead_letters(&vendor(CLAY), 101);
+    assert_eq!(world.status(), Status::Degraded);
+}
+
+#[test]
+fn a_vendor_that_is_down_or_has_a_parked_actor_is_unhealthy_until_it_is_revived() {
+    let actor = ActorId::new("clay/breaker");
+    let mut world = World::new();
+    world.calls(100, 0).hear(Fact::ActorParked { actor: actor.clone(), cause: "6 restarts in 5 s".into() });
+    assert_eq!(world.status(), Status::Unhealthy);
+    assert_eq!(world.text(Code::ActorParked), "clay/breaker is parked: 6 restarts in 5 s");
+    world.hear(Fact::VendorDown { vendor: vendor(CLAY), cause: "clay/breaker: 6 restarts in 5 s".into() }).after(4);
+    assert_eq!(world.text(Code::VendorDown), "vendor is down since 4 s: clay/breaker: 6 restarts in 5 s");
+    world.hear(Fact::ActorRestarted { actor, generation: 8, restarts: 7 });
+    assert_eq!(world.status(), Status::Unhealthy);
+    world.hear(Fact::VendorUp { vendor: vendor(CLAY) });
+    assert_eq!((world.status(), world.clay().restarts), (Status::Healthy, 1));
+    assert_eq!(world.text(Code::Restarts), "1 restart of its actors in the last 5 min");
+}
+
+#[test]
+fn a_soft_mark_is_a_remark_and_an_exhausted_budget_degrades() {
+    let mut world = World::new();
+    world.calls(100, 0).hear(marked("soft", 194)).after(180);
+    assert_eq!(world.status(), Status::Healthy);
+    let text = "budget 97 % used (194 of 200) when it passed its soft mark 3 min ago";
+    assert_eq!(world.text(Code::BudgetUsed), text);
+    for mark in ["hard", "overage", "exhausted"] {
+        world.hear(marked(mark, 200));
+        assert_eq!(world.status(), Status::Degraded, "{mark}");
+    }
+    assert_eq!(
+        world.text(Code::BudgetExhausted).split(';').next(),
+        Some("the vendor said 0 s ago that its account is used up")
+    );
+}
+
+#[test]
+fn an_exhausted_budget_is_over_when_a_later_call_was_admitted_and_back_when_one_is_denied() {
+    let mut world = World::new();
+    world.calls(100, 0).hear(marked("hard", 200)).after(30).calls(1, 0);
+    assert_eq!(world.status(), Status::Degraded, "that call may have been admitted before");
+    world.after(40).calls(1, 0);
+    assert_eq!(world.status(), Status::Healthy);
+    world.hear(refused(Guard::Budget));
+    assert_eq!(world.status(), Status::Degraded);
+    world.after(26 * 3_600);
+    assert_eq!(world.status(), Status::Unknown, "no mark outlives its day");
+}
+
+#[test]
+fn wrong_credentials_degrade_although_they_are_not_in_the_score() {
+    let mut world = World::new();
+    world.hear(attempt(Class::Auth)).hear_times(2, attempt(Class::Throttled)).hear(attempt(Class::CallerError));
+    assert_eq!((world.status(), world.clay().samples), (Status::Degraded, 0));
+    assert_eq!(world.text(Code::Credentials), "1 call rejected for wrong credentials in the last 5 min");
+    assert_eq!(world.text(Code::Throttled), "2 calls throttled by the vendor in the last 5 min");
+}
+
+#[test]
+fn the_gravest_reason_comes_first() {
+    let mut world = World::new();
+    world.hear(overdue(1)).hear(turned(BreakerState::Open, 1)).calls(1, 9);
+    let codes: Vec<_> = world.clay().reasons.iter().map(|reason| reason.code).collect();
+    assert_eq!(codes, [Code::FailingCalls, Code::BreakerOpen, Code::CallbacksOverdue]);
+    assert_eq!(world.text(Code::FailingCalls), "9 of 10 calls failed in the last 5 min");
+}
+
+#[test]
+fn the_whole_is_as_bad_as_its_worst_vendor_and_unknown_only_when_all_are() {
+    let mut world = World::new();
+    let whole = |world: &World| world.health.decide_snapshot(world.now, Timestamp::UNIX_EPOCH).status;
+    assert_eq!(whole(&world), Status::Unknown);
+    world.calls(10, 0);
+    assert_eq!(whole(&world), Status::Healthy);
+    world.hear(Fact::VendorDown { vendor: vendor("retell"), cause: "its client crashes".into() });
+    assert_eq!((whole(&world), world.status()), (Status::Unhealthy, Status::Healthy));
+}
+
+#[test]
+fn a_breakers_fact_of_an_older_period_changes_nothing() {
+    let mut world = World::new();
+    world.hear(turned(BreakerState::Open, 5)).hear(turned(BreakerState::Closed, 4));
+    assert_eq!(world.clay().breaker, BreakerState::Open);
+}
+
+#[test]
+fn facts_about_vendors_nobody_configured_are_ignored() {
+    let mut world = World::new();
+    world.hear(Fact::VendorDown { vendor: vendor("nobody"), cause: "x".into() });
+    world.hear(Fact::ActorParked { actor: ActorId::new("dlq"), cause: "x".into() });
+    assert_eq!(world.health.report(world.now).len(), 2);
+    assert!(!world.health.moves(world.now));
+}
+
+#[test]
+fn tables_stay_at_their_limits_and_forget_the_oldest() {
+    let mut world = World::new();
+    for n in 0..OVERDUE_KEPT_MAX as u64 + 5 {
+        world.hear(overdue(n));
+    }
+    assert_eq!(world.clay().callbacks_overdue, OVERDUE_KEPT_MAX as u64);
+    for n in 0..NAMES_KEPT_MAX + 5 {
+        world.hear(lane_full(&format!("l{n}")));
+        world.hear(Fact::ActorParked { actor: ActorId::new(format!("clay/{n}")), cause: "x".into() });
+    }
+    let kept = &world.health.vendors[&vendor(CLAY)];
+    assert_eq!((kept.full_lanes.len(), kept.parked.len()), (NAMES_KEPT_MAX, NAMES_KEPT_MAX));
+    world.after(3_600);
+    assert_eq!(world.clay().callbacks_overdue, 0);
+}
+
+#[test]
+fn facts_that_never_arrived_are_counted_whatever_their_order() {
+    let mut world = World::new();
+    for seq in [7, 5, 6, 10] {
+        let noted = world.health.decide_fact(&event(seq, refused(Guard::Lane)));
+        world.health.apply_fact(world.now, noted);
+    }
+    assert_eq!(world.health.missed_facts(), 2);
+}
+
+#[test]
+fn a_status_change_is_told_once() {
+    let mut world = World::new();
+    let shown = |world: &mut World| {
+        let snapshot = world.health.decide_snapshot(world.now, Timestamp::UNIX_EPOCH);
+        world.health.apply_shown(&snapshot)
+    };
+    assert_eq!(shown(&mut world), []);
+    world.calls(0, 5);
+    let changes = shown(&mut world);
+    assert_eq!(changes.len(), 1);
+    assert_eq!((changes[0].from, changes[0].to), (Status::Unknown, Status::Unhealthy));
+    assert_eq!(changes[0].why, "5 of 5 calls failed in the last 5 min");
+    assert_eq!(shown(&mut world), []);
+}
+
+fn any_fact() -> impl Strategy<Value = Fact> {
+    let state = prop_oneof![Just(BreakerState::Closed), Just(BreakerState::Open), Just(BreakerState::HalfOpen)];
+    let guard = prop_oneof![Just(Guard::Lane), Just(Guard::Breaker), Just(Guard::Budget), Just(Guard::Gateway)];
+    let mark = prop_oneof![Just("soft"), Just("hard"), Just("overage"), Just("exhausted")];
+    prop_oneof![
+        8 => prop::sample::select(Class::ALL.to_vec()).prop_map(attempt),
+        2 => (state, 0..4u64).prop_map(|(to, generation)| turned(to, generation)),
+        2 => guard.prop_map(refused),
+        1 => (mark, 0..300u64).prop_map(|(mark, used)| marked(mark, used)),
+        1 => (0..300u64).prop_map(letters),
+        1 => (0..20u64).prop_map(overdue),
+        1 => Just(Fact::VendorDown { vendor: vendor(CLAY), cause: "x".into() }),
+        1 => Just(lane_full("bulk")),
+        1 => Just(Fact::VendorUp { vendor: vendor(CLAY) }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn whatever_happens_a_status_agrees_with_its_score_its_reasons_and_its_breaker(
+        facts in prop::collection::vec((any_fact(), 0..60u64), 0..80),
+    ) {
+        let mut world = World::new();
+        for (fact, gap) in facts {
+            world.after(gap).hear(fact);
+            let clay = world.clay();
+            prop_assert!(clay.score.is_none_or(|score| (0.0..=1.0).contains(&score)));
+            prop_assert!(clay.reasons.iter().all(|reason| reason.at_best.is_none_or(|best| clay.status >= best)));
+            prop_assert!(clay.status < Status::Degraded || clay.reasons[0].at_best == Some(clay.status));
+            prop_assert!(clay.breaker == BreakerState::Closed || clay.status >= Status::Degraded);
+            prop_assert!(clay.status != Status::Unknown || clay.score.is_none());
+            prop_assert_eq!(&clay, &world.clay());
+        }
+    }
+
+    #[test]
+    fn what_does_not_move_stays_as_it_is(
+        facts in prop::collection::vec(any_fact(), 0..6),
+        idle in prop_oneof![0..1_000u64, 3_000..4_000u64, 80_000..100_000u64],
+        later in 0..200_000u64,
+    ) {
+        let mut world = World::new();
+        for fact in facts {
+            world.hear(fact);
+        }
+        let before = world.after(idle).clay();
+        let moves = world.health.moves(world.now);
+        prop_assert!(moves || before == world.after(later).clay());
+    }
+}
