@@ -1,1 +1,57 @@
-//! mainstay.
+#![doc = include_str!("../README.md")]
+
+mod answer;
+mod api;
+mod attempts;
+mod builder;
+mod completions;
+pub mod config;
+pub mod debug;
+mod effects;
+mod endings;
+mod entry;
+mod error;
+mod facts;
+mod gateway;
+mod handle;
+mod letters;
+#[cfg(any(feature = "testing", feature = "debug-http"))]
+mod net;
+mod placement;
+mod plan;
+mod redrive;
+mod route;
+mod runtime;
+pub mod store;
+pub mod supervision;
+mod tally;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod wiring;
+
+pub use answer::{Answer, Because, CallError, Completion, Delivered};
+pub use api::{ApiActor, Complete, MakeCall, Submit};
+pub use attempts::CRASHES_MAX;
+pub use builder::Builder;
+pub use config::{RedriveConfig, RuntimeConfig, VendorConfig};
+pub use debug::{DebugActor, GetSnapshot, Snapshot};
+pub use effects::OPEN_MAX;
+pub use error::{NotOpen, StartError, UnknownVendor};
+pub use facts::{EVENTS_KEPT, SUBSCRIBER_BACKLOG};
+pub use gateway::{DEADLINE_MAX, KEY_MAX_BYTES};
+pub use handle::{Handle, Receipt};
+pub use letters::DeadLetters;
+pub use mainstay_actors as actors;
+pub use mainstay_actors::{
+    call::Call,
+    credits::Credits,
+    fact::{Event, Fact, FinalState},
+    ids::{CallId, LaneId, OperationId, VendorId},
+    profile::{Clay, Profile, Retell},
+    refusal::{Guard, Reason, Refusal},
+};
+pub use placement::Placement;
+pub use plan::VENDORS_MAX;
+pub use runtime::{Runtime, ShutdownReport};
+pub use store::Durability;
+pub use tally::Counts;

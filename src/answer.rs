@@ -1,0 +1,230 @@
+//! What a caller gets: an answer that says where it comes from, or an error that says what to do.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use mainstay_actors::{
+    credits::Credits,
+    dlq::LetterId,
+    fallback::Staleness,
+    ids::CallId,
+    outcome::{Class, Effect, Outcome},
+    refusal::{Guard, Refusal},
+};
+use serde_json::Value;
+
+/// Why the vendor's answer is not there.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Because {
+    /// A guard refused: nothing was sent.
+    Refused(Refusal),
+    /// Attempts were made and the vendor did not do it.
+    Failed {
+        /// The kind of the last end.
+        class: Class,
+        /// What is known of the effect.
+        effect: Effect,
+        /// The vendor's status, if it answered.
+        status: Option<u16>,
+        /// In words.
+        detail: Arc<str>,
+        /// How long the vendor asks to be left alone.
+        retry_after: Option<Duration>,
+    },
+}
+
+impl Because {
+    pub(crate) fn of(outcome: &Outcome) -> Self {
+        Self::Failed {
+            class: outcome.class,
+            effect: outcome.effect,
+            status: outcome.status,
+            detail: outcome.detail.as_str().into(),
+            retry_after: outcome.retry_after,
+        }
+    }
+
+    /// The kind, for records and statistics. A refusal of ours is `abandoned` only when it was a crash.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Failed { class, .. } => *class,
+            Self::Refused(refusal) => class_of(refusal.by),
+        }
+    }
+}
+
+/// The class under which a call that a guard refused is parked: by what the operator would look at.
+fn class_of(guard: Guard) -> Class {
+    match guard {
+        Guard::Budget => Class::Exhausted,
+        Guard::Breaker | Guard::Lane | Guard::Gate => Class::Overload,
+        Guard::Gateway | Guard::Client | Guard::Idempotency => Class::CallerError,
+        Guard::Supervisor => Class::Abandoned,
+    }
+}
+
+impl std::fmt::Display for Because {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Refused(refusal) => write!(f, "{refusal}"),
+            Self::Failed { class, detail, .. } => write!(f, "{class}: {detail}"),
+        }
+    }
+}
+
+/// The vendor's own answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delivered {
+    /// The call whose effect it is; of a joined or repeated call, the first one.
+    pub call: CallId,
+    /// The vendor's answer.
+    pub body: Value,
+    /// The vendor's own name for the effect.
+    pub vendor_ref: Option<String>,
+    /// True when the vendor only took it on: its end comes by callback, to be passed to `complete`.
+    pub pending: bool,
+    /// Attempts it took.
+    pub attempts: u32,
+    /// What it cost, where the answer says so.
+    pub cost: Option<Credits>,
+}
+
+/// What the application gets for a call that was served.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Answer {
+    /// By the vendor.
+    Delivered(Arc<Delivered>),
+    /// From the cache of last good answers.
+    Cached {
+        /// The cached answer. It is not merged with the payload.
+        body: Arc<Value>,
+        /// How old it is.
+        age: Duration,
+        /// Its age as a grade.
+        staleness: Staleness,
+        /// Why the vendor was not asked, or did not do it.
+        because: Because,
+    },
+    /// Later: it waits on disk for the vendor to come back.
+    Queued {
+        /// The entry's public id.
+        letter: LetterId,
+        /// When it is tried.
+        due: Timestamp,
+        /// Why not now.
+        because: Because,
+    },
+    /// By the application's own local function.
+    Local {
+        /// Its answer.
+        body: Value,
+        /// Why the vendor was not asked, or did not do it.
+        because: Because,
+    },
+}
+
+impl Answer {
+    /// The JSON, if there is one now.
+    pub fn body(&self) -> Option<&Value> {
+        match self {
+            Self::Delivered(delivered) => Some(&delivered.body),
+            Self::Cached { body, .. } => Some(body),
+            Self::Local { body, .. } => Some(body),
+            Self::Queued { .. } => None,
+        }
+    }
+}
+
+/// What the application gets for a call that was not served.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// A guard refused; nothing was sent, nothing was spent, nothing is kept.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It is in the dead letter queue.
+    #[error("call {call} is in the dead letter queue as {letter}: {because}; replay it with dead_letters().replay(..)")]
+    DeadLettered {
+        /// The call.
+        call: CallId,
+        /// The entry's public id.
+        letter: LetterId,
+        /// Why.
+        because: Because,
+    },
+    /// It may have happened. It is parked and is never sent again by itself; its money stays reserved.
+    #[error(
+        "call {call} may have happened ({because}); it is parked as unknown and not sent again: pass its callback to complete(..), or look it up at the vendor"
+    )]
+    Unknown {
+        /// The call.
+        call: CallId,
+        /// What is known.
+        because: Because,
+    },
+    /// The caller's deadline passed while the request was on the wire. The call goes on, and ends where `subscribe` and the
+    /// snapshot show it.
+    #[error("call {call} was still on the wire after {waited:?}; it goes on, ask for its end by its id")]
+    StillUnderWay {
+        /// The call.
+        call: CallId,
+        /// How long the caller waited.
+        waited: Duration,
+    },
+    /// It ended, and could not be written down anywhere. The caller still holds it.
+    #[error("call {call} could not be parked: {problem}; offer it again")]
+    NotParked {
+        /// The call.
+        call: CallId,
+        /// What the store said.
+        problem: String,
+    },
+    /// The runtime ended under it.
+    #[error("the runtime ended before call {call} did")]
+    RuntimeGone {
+        /// The call.
+        call: CallId,
+    },
+}
+
+impl CallError {
+    /// The guard's refusal, if it was one.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            Self::DeadLettered { because: Because::Refused(refusal), .. } => Some(refusal),
+            _ => None,
+        }
+    }
+}
+
+/// How an effect ended, as a callback or a person says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Completion {
+    /// It happened.
+    Happened {
+        /// The real cost; `None` takes what was reserved.
+        cost: Option<Credits>,
+        /// The vendor's final answer, if the callback carried one: remembered for the cache.
+        answer: Option<Value>,
+    },
+    /// It did not happen: the money goes back.
+    DidNotHappen,
+}
+
+impl Completion {
+    /// It happened, at this cost.
+    pub fn happened(cost: impl Into<Option<Credits>>) -> Self {
+        Self::Happened { cost: cost.into(), answer: None }
+    }
+
+    /// Carries the vendor's final answer along.
+    #[must_use]
+    pub fn with_answer(mut self, body: Value) -> Self {
+        if let Self::Happened { answer, .. } = &mut self {
+            *answer = Some(body);
+        }
+        self
+    }
+}

@@ -1,0 +1,290 @@
+//! The loop of one call: a ticket, its reply, the retry rule; again, or a verdict. It runs outside the guards and owns the
+//! call, so whatever happens to a ticket, the call is still there.
+
+use std::{sync::Arc, time::Duration};
+
+use mainstay_actors::{
+    fact::{Fact, FactSink},
+    grant::Ending,
+    idempotency::{Answered, Claim, ClaimGrant, Claimed, fingerprint},
+    kernel::{Lost, ask},
+    outcome::{Class, Effect, Outcome},
+    profile::{Next, Operation, Repeat, next},
+    refusal::{Guard, Reason, Refusal},
+    ticket::{Lease, Reply, Ticket},
+};
+
+use tokio::sync::oneshot::error::RecvError;
+
+use crate::{
+    answer::Because,
+    entry::{Entry, Leaving, Origin},
+    gateway::{Gateway, Shared},
+    route::Route,
+};
+
+/// A call whose tickets are lost by this many crashes in a row is poison: it goes into the dead letter queue.
+pub const CRASHES_MAX: u32 = 5;
+
+/// How a call went, before anything stands in for it.
+pub(crate) enum Verdict {
+    /// The vendor did it or took it on.
+    Delivered { outcome: Outcome, lease: Option<Lease> },
+    /// Another call with this key did it, or stands for it.
+    Shared(Shared),
+    /// It certainly did not happen.
+    NotDone(Because),
+    /// It may have happened, and may not be sent again.
+    Unknown { because: Because, lease: Option<Lease> },
+    /// The caller went away before anything was sent.
+    Cancelled,
+}
+
+/// A verdict, with the claim on the key that must be finished by it.
+pub(crate) struct Judged {
+    pub(crate) verdict: Verdict,
+    pub(crate) claim: Option<ClaimGrant<Shared>>,
+}
+
+impl From<Verdict> for Judged {
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, claim: None }
+    }
+}
+
+fn refused(by: Guard, reason: Reason) -> Verdict {
+    Verdict::NotDone(Because::Refused(Refusal::new(by, reason)))
+}
+
+/// Runs a call to its verdict.
+pub(crate) async fn drive(gateway: &Gateway, route: &Route, operation: &Operation, entry: &Entry) -> Judged {
+    let mut claim = match claim(route, operation, entry).await {
+        Ok(claim) => claim,
+        Err(verdict) => return verdict.into(),
+    };
+    let verdict = attempt_until_settled(gateway, route, operation, entry, claim.as_mut()).await;
+    Judged { verdict, claim }
+}
+
+/// Claims the call's key, or finds out who has it.
+async fn claim(route: &Route, operation: &Operation, entry: &Entry) -> Result<Option<ClaimGrant<Shared>>, Verdict> {
+    let call = &entry.call;
+    let Some(key) = &call.key else { return Ok(None) };
+    let fingerprint = fingerprint(&call.payload);
+    // A redrive comes back to what it left behind itself; a first offer never finds anything of its own but after a lost loop.
+    let again = matches!(entry.origin, Origin::Redrive(_)) || operation.repeat != Repeat::Never;
+    let mut crashes = 0;
+    loop {
+        let question = Claim::new(key.clone(), fingerprint, call.id);
+        let question = if again { question.again() } else { question };
+        let claimed = match ask(&route.keys, question).await {
+            Ok(claimed) => claimed,
+            Err(Lost::Crashed) if crashes < CRASHES_MAX => {
+                crashes += 1;
+                continue;
+            }
+            Err(Lost::Crashed) => {
+                let reason = Reason::CrashedTooOften { guard: Guard::Idempotency, lost: crashes };
+                return Err(refused(Guard::Idempotency, reason));
+            }
+            Err(Lost::Stopped) => return Err(refused(Guard::Idempotency, Reason::ShuttingDown)),
+        };
+        let joined = match claimed {
+            Claimed::Mine(grant) => return Ok(Some(grant)),
+            Claimed::Stored { answer, .. } => return Err(Verdict::Shared(answer)),
+            Claimed::Unknown { call } => return Err(Verdict::Shared(Shared::Unknown { call })),
+            Claimed::Conflict => {
+                return Err(refused(Guard::Idempotency, Reason::KeyConflict { key: key.to_string() }));
+            }
+            Claimed::Full { what, held, limit } => {
+                return Err(refused(Guard::Idempotency, Reason::Full { what, held, limit }));
+            }
+            Claimed::Joined(answer) => answer,
+        };
+        tokio::select! {
+            answer = joined => match answer {
+                Ok(Answered::Done { answer, .. }) => return Err(Verdict::Shared(answer)),
+                Ok(Answered::Unknown { call }) => return Err(Verdict::Shared(Shared::Unknown { call })),
+                // The first one did not do it: the key is free again, and may be ours now.
+                Ok(Answered::Freed) | Err(_) => {}
+            },
+            verdict = given_up(entry) => return Err(verdict),
+        }
+    }
+}
+
+/// Waits until nobody waits for the call any more.
+async fn given_up(entry: &Entry) -> Verdict {
+    tokio::select! {
+        why = entry.left() => match why {
+            Leaving::CallerGone => Verdict::Cancelled,
+            Leaving::Shutdown => refused(Guard::Gateway, Reason::ShuttingDown),
+        },
+        () = tokio::time::sleep_until(entry.deadline.into()) => too_late(entry),
+    }
+}
+
+fn too_late(entry: &Entry) -> Verdict {
+    let limit = entry.deadline.saturating_duration_since(entry.offered_at);
+    refused(Guard::Gateway, Reason::Deadline { limit })
+}
+
+async fn attempt_until_settled(
+    gateway: &Gateway,
+    route: &Route,
+    operation: &Operation,
+    entry: &Entry,
+    mut claim: Option<&mut ClaimGrant<Shared>>,
+) -> Verdict {
+    // The lease of an attempt that is being repeated with the same key: one effect, so one of the two goes back.
+    let mut earlier: Option<Lease> = None;
+    loop {
+        if let Some(refusal) = gateway.not_now(route, &entry.call) {
+            return give_up(Because::Refused(refusal), earlier);
+        }
+        let step = one_ticket(gateway, route, entry, claim.as_deref_mut()).await;
+        let (outcome, lease) = match step {
+            Step::Settled(outcome, lease) => (outcome, lease),
+            Step::Again => continue,
+            Step::Stop(verdict) => return with_earlier(verdict, earlier),
+        };
+        refund(earlier.take());
+        let now = gateway.clock.now();
+        let progress = entry.progress();
+        let key_age = progress.first_sent.map_or(Duration::ZERO, |first| now.saturating_duration_since(first));
+        let jitter = operation_jitter(gateway, route);
+        let retry = &route.profile.retry;
+        match next(retry, operation.repeat, &outcome, progress.attempts, key_age, (now, entry.deadline), jitter) {
+            Next::Deliver => return Verdict::Delivered { outcome, lease },
+            Next::GiveUp => return Verdict::NotDone(Because::of(&outcome)),
+            Next::Unknown => return Verdict::Unknown { because: Because::of(&outcome), lease },
+            Next::Again { at } => {
+                earlier = lease;
+                if let (Effect::Unknown, Some(claim)) = (outcome.effect, claim.as_deref_mut()) {
+                    claim.mark_sent();
+                }
+                tokio::select! {
+                    () = tokio::time::sleep_until(at.into()) => {}
+                    verdict = given_up(entry) => return with_earlier(verdict, earlier),
+                }
+            }
+        }
+    }
+}
+
+fn operation_jitter<'a>(gateway: &'a Gateway, route: &'a Route) -> impl FnOnce(Duration) -> Duration + 'a {
+    move |pause| gateway.rng.jitter(pause, route.profile.retry.jitter)
+}
+
+/// An earlier attempt may have had its effect: then the call is not "not done".
+fn with_earlier(verdict: Verdict, earlier: Option<Lease>) -> Verdict {
+    match (verdict, earlier) {
+        (verdict, None) => verdict,
+        (Verdict::NotDone(because), Some(lease)) => Verdict::Unknown { because, lease: Some(lease) },
+        (Verdict::Cancelled, Some(lease)) => {
+            let outcome = Outcome::without_answer(Class::Timeout, Effect::Unknown, "given up between two attempts");
+            Verdict::Unknown { because: Because::of(&outcome), lease: Some(lease) }
+        }
+        (verdict, Some(lease)) => {
+            refund(Some(lease));
+            verdict
+        }
+    }
+}
+
+fn give_up(because: Because, earlier: Option<Lease>) -> Verdict {
+    with_earlier(Verdict::NotDone(because), earlier)
+}
+
+/// A repeated attempt carries the same key: what it costs is paid by the repetition.
+fn refund(lease: Option<Lease>) {
+    let Some(lease) = lease else { return };
+    lease.end(Ending {
+        class: Class::Abandoned,
+        effect: Effect::None,
+        cost: None,
+        retry_after: None,
+        elapsed: Duration::ZERO,
+    });
+}
+
+enum Step {
+    Settled(Outcome, Option<Lease>),
+    Again,
+    Stop(Verdict),
+}
+
+/// Sends one ticket on its way and waits for its reply, or takes it back.
+async fn one_ticket(
+    gateway: &Gateway,
+    route: &Route,
+    entry: &Entry,
+    claim: Option<&mut ClaimGrant<Shared>>,
+) -> Step {
+    let number = entry.progress().attempts + 1;
+    let (ticket, flight, mut reply) = Ticket::issue(entry.call.clone(), number, entry.deadline, entry.span.clone());
+    entry.note(|progress| progress.flight = Some(flight.clone()));
+    if let Some(claim) = claim {
+        claim.follow(flight.clone());
+    }
+    route.enter(&entry.call.lane, ticket);
+    let given_up = tokio::select! {
+        biased;
+        reply = &mut reply => Err(reply),
+        verdict = given_up(entry) => Ok(verdict),
+    };
+    let reply = match given_up {
+        Err(reply) => reply,
+        Ok(verdict) if flight.revoke() => return Step::Stop(verdict),
+        Ok(_) => {
+            gateway.still_under_way(entry);
+            reply.await
+        }
+    };
+    entry.note(|progress| progress.flight = None);
+    after_reply(gateway, entry, reply)
+}
+
+fn after_reply(gateway: &Gateway, entry: &Entry, reply: Result<Reply, RecvError>) -> Step {
+    match reply {
+        Ok(Reply::Settled { outcome, lease }) => {
+            let now = gateway.clock.now();
+            entry.note(|progress| {
+                progress.attempts += 1;
+                progress.crashes = 0;
+                progress.first_sent.get_or_insert(now);
+            });
+            Step::Settled(outcome, lease)
+        }
+        Ok(Reply::Refused(refusal)) => {
+            let (vendor, call) = (entry.call.vendor.clone(), entry.call.id);
+            gateway.facts.state(Fact::Refused { vendor, call, by: refusal.by });
+            Step::Stop(Verdict::NotDone(Because::Refused(refusal)))
+        }
+        Ok(Reply::Abandoned { at }) => lost_at(entry, at),
+        // A ticket answers when it is dropped; only a leak could end here.
+        Err(_) => lost_at(entry, Guard::Supervisor),
+    }
+}
+
+fn lost_at(entry: &Entry, at: Guard) -> Step {
+    let crashes = entry.note(|progress| {
+        progress.crashes += 1;
+        progress.crashes
+    });
+    tracing::debug!(target: "mainstay::call", call = %entry.call.id, %at, crashes, "a ticket was lost before anything was sent");
+    if crashes < CRASHES_MAX {
+        return Step::Again;
+    }
+    Step::Stop(refused(at, Reason::CrashedTooOften { guard: at, lost: crashes }))
+}
+
+/// The verdict on a call whose loop was lost, by what its last ticket did. `None`: nothing was sent, take it up again.
+pub(crate) fn after_lost_loop(entry: &Arc<Entry>, detail: &str) -> Option<Verdict> {
+    let flight = entry.note(|progress| progress.flight.take());
+    let sent = flight.is_some_and(|flight| !flight.revoke());
+    sent.then(|| {
+        let outcome = Outcome::without_answer(Class::Abandoned, Effect::Unknown, detail);
+        Verdict::Unknown { because: Because::of(&outcome), lease: None }
+    })
+}

@@ -1,0 +1,98 @@
+//! From wishes to a running runtime.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use mainstay_actors::{
+    clock::{Clock, Rng, WallClock},
+    kernel::Hazard,
+};
+
+use crate::{
+    config::{RuntimeConfig, VendorConfig},
+    error::StartError,
+    placement::Placement,
+    plan::Plan,
+    runtime::Runtime,
+    store::Durability,
+};
+
+/// Collects what the application wants. [`Builder::start`] checks all of it at once.
+#[derive(Debug, Default)]
+#[must_use = "nothing runs until `start`"]
+pub struct Builder {
+    runtime: RuntimeConfig,
+    vendors: Vec<VendorConfig>,
+}
+
+impl Builder {
+    /// Adds a vendor.
+    pub fn vendor(mut self, vendor: VendorConfig) -> Self {
+        self.vendors.push(vendor);
+        self
+    }
+
+    /// Keeps parked calls in this directory. Without it they are gone with the process.
+    pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.runtime.data_dir = Some(dir.into());
+        self
+    }
+
+    /// Says what "written" means; default `Power`.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.runtime.durability = durability;
+        self
+    }
+
+    /// Says which threads the actors live on.
+    pub fn placement(mut self, placement: Placement) -> Self {
+        self.runtime.placement = placement;
+        self
+    }
+
+    /// Lets the JSON endpoint listen on a loopback address (feature `debug-http`). Off by default.
+    pub fn debug_http(mut self, at: SocketAddr) -> Self {
+        self.runtime.debug_http = Some(at);
+        self
+    }
+
+    /// Makes ids and jitter repeatable.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.runtime.rng = Rng::seeded(seed);
+        self
+    }
+
+    /// Takes calendar time from elsewhere.
+    pub fn wall_clock(mut self, wall: impl WallClock + 'static) -> Self {
+        self.runtime.clock = Clock::new(wall);
+        self
+    }
+
+    /// Seats a fault injector in every handler.
+    pub fn hazard(mut self, hazard: Arc<dyn Hazard>) -> Self {
+        self.runtime.hazard = hazard;
+        self
+    }
+
+    /// Is called once, in words, when the runtime cannot go on.
+    pub fn on_fatal(mut self, hear: impl Fn(Arc<str>) + Send + Sync + 'static) -> Self {
+        self.runtime.on_fatal = Some(Arc::new(hear));
+        self
+    }
+
+    /// Changes anything else in place.
+    pub fn with(mut self, change: impl FnOnce(&mut RuntimeConfig)) -> Self {
+        change(&mut self.runtime);
+        self
+    }
+
+    /// Checks everything, opens the data directory, and starts the actors. Must be awaited inside a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Config`] with every fault of the configuration at once; [`StartError::Store`] when the data directory is
+    /// in use, unreadable, damaged or too new. Nothing is touched then.
+    pub async fn start(self) -> Result<Runtime, StartError> {
+        let plan = Plan::of(self.runtime, self.vendors).map_err(StartError::Config)?;
+        Runtime::start(plan).await
+    }
+}

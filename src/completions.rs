@@ -1,0 +1,101 @@
+//! Ends that come from outside: a vendor's callback, or what a person found out.
+
+use std::sync::Arc;
+
+use mainstay_actors::{
+    call::AcceptedCall,
+    dlq::{Ended, Finish, Kind, LetterId},
+    fact::FinalState,
+    fallback::Remember,
+    idempotency::{End, KeyReport},
+    ids::CallId,
+    kernel::{Lost, ask},
+    outcome::Class,
+};
+use serde_json::Value;
+
+use crate::{
+    answer::{Completion, Delivered},
+    attempts::CRASHES_MAX,
+    effects::{Found, Kind as Open},
+    error::NotOpen,
+    gateway::{Gateway, Shared},
+};
+
+impl Gateway {
+    /// Ends an effect.
+    pub(crate) async fn complete(&self, call: CallId, completion: Completion) -> Result<(), NotOpen> {
+        let ended = match self.effects.complete(call, completion.clone(), || self.is_live(call)) {
+            Found::Ended(ended) => ended,
+            Found::Early => return Ok(()),
+            Found::Nothing => return Err(NotOpen { call }),
+        };
+        tracing::debug!(target: "mainstay::effects", %call, "the end of a call came");
+        if let Completion::Happened { answer: Some(answer), .. } = &completion {
+            self.remember(&ended.call, answer.clone());
+        }
+        if let Open::Unknown(letter) = ended.kind {
+            let state = self.resolve(&ended.call, letter, completion).await;
+            self.tally.moved(&ended.call.vendor, FinalState::Unknown, state);
+            self.ended(&ended.call, state);
+        }
+        Ok(())
+    }
+
+    /// Keeps a good answer for an outage. Losing one is harmless: it never turns a paid success into anything else.
+    pub(crate) fn remember(&self, call: &Arc<AcceptedCall>, answer: Value) {
+        let Some(route) = self.routes.get(&call.vendor).filter(|route| route.fallback.cache.is_some()) else { return };
+        let _ = route.remember.pass(Remember { call: call.clone(), answer: Arc::new(answer) });
+    }
+
+    /// An unknown call is known: its key and its letter hear of it. Returns where the call stands now.
+    pub(crate) async fn resolve(
+        &self,
+        call: &Arc<AcceptedCall>,
+        letter: LetterId,
+        completion: Completion,
+    ) -> FinalState {
+        let (end, ended, state) = match completion {
+            Completion::Happened { cost, answer } => {
+                let delivered = Delivered {
+                    call: call.id,
+                    body: answer.unwrap_or(Value::Null),
+                    vendor_ref: None,
+                    pending: false,
+                    attempts: 1,
+                    cost,
+                };
+                (End::Done(Shared::Delivered(Arc::new(delivered))), Ended::Delivered, FinalState::Delivered)
+            }
+            Completion::DidNotHappen => {
+                let detail = "it was found out that it did not happen".to_owned();
+                let ended = Ended::Became { kind: Kind::Dead, class: Class::Abandoned, detail };
+                (End::Free, ended, FinalState::DeadLettered)
+            }
+        };
+        if let (Some(route), Some(key)) = (self.routes.get(&call.vendor), &call.key) {
+            route.key_reports.push(KeyReport::Resolved { key: key.clone(), call: call.id, end });
+        }
+        self.finish_letter(letter, ended).await;
+        state
+    }
+
+    /// Writes down what became of a parked call. A failure is logged: the letter stays, and is tried or shown again.
+    pub(crate) async fn finish_letter(&self, id: LetterId, end: Ended) {
+        let mut crashes = 0;
+        loop {
+            match ask(&self.dlq, Finish { id, end: end.clone() }).await {
+                Ok(Ok(())) => return,
+                Err(Lost::Crashed) if crashes < CRASHES_MAX => crashes += 1,
+                Ok(Err(error)) => {
+                    tracing::error!(target: "mainstay::dlq", letter = %id, %error, "what became of a parked call was not written down");
+                    return;
+                }
+                Err(lost) => {
+                    tracing::error!(target: "mainstay::dlq", letter = %id, %lost, "what became of a parked call was not written down");
+                    return;
+                }
+            }
+        }
+    }
+}

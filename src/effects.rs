@@ -1,0 +1,200 @@
+//! Effects that outlive their attempt: calls the vendor took on, and calls of which nobody knows.
+//!
+//! Each holds its [`Lease`] (the reservation, and for a phone call the slots) until the application passes its end to
+//! `complete`, or until it is overdue. Then the slots go back and the money of an accepted effect counts as spent, because
+//! the vendor said that it took it on; the money of an unknown one stays reserved for a person to decide.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use mainstay_actors::{
+    call::AcceptedCall,
+    clock::Clock,
+    dlq::LetterId,
+    fact::{Fact, FactSink},
+    grant::Ending,
+    ids::CallId,
+    outcome::{Class, Effect},
+    ticket::Lease,
+};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::{answer::Completion, facts::FactBus};
+
+/// How many effects may be open. Beyond it an accepted effect is settled at its reservation at once, and an unknown one keeps
+/// its money reserved without an entry here.
+pub const OPEN_MAX: usize = 100_000;
+
+/// Ends that came before their call was known to be accepted; beyond it they are refused, and the vendor sends them again.
+const EARLY_MAX: usize = 4_096;
+
+/// Why an effect is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The vendor took it on.
+    Accepted,
+    /// It may have happened; parked under this id.
+    Unknown(LetterId),
+}
+
+/// An effect that was open, and is ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Ended {
+    pub(crate) call: Arc<AcceptedCall>,
+    pub(crate) kind: Kind,
+}
+
+struct Open {
+    call: Arc<AcceptedCall>,
+    kind: Kind,
+    /// `None` when the attempt loop was lost with it: its grants have reported for themselves.
+    lease: Option<Lease>,
+    due: Instant,
+}
+
+#[derive(Default)]
+struct Table {
+    open: BTreeMap<CallId, Open>,
+    due: BTreeSet<(Instant, CallId)>,
+    early: BTreeMap<CallId, Completion>,
+    overdue: u64,
+}
+
+/// The table of open effects.
+pub(crate) struct OpenEffects {
+    table: Mutex<Table>,
+    clock: Clock,
+    facts: FactBus,
+    changed: Notify,
+}
+
+/// What `complete` found.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Found {
+    /// It was open and is ended.
+    Ended(Ended),
+    /// Its call is still under way; the end is kept for it.
+    Early,
+    /// No such effect is open.
+    Nothing,
+}
+
+impl OpenEffects {
+    pub(crate) fn new(clock: Clock, facts: FactBus) -> Self {
+        Self { table: Mutex::default(), clock, facts, changed: Notify::new() }
+    }
+
+    /// Holds an effect open. Its end may have come already: then it is ended at once, and that end is returned.
+    pub(crate) fn hold(
+        &self,
+        call: &Arc<AcceptedCall>,
+        kind: Kind,
+        lease: Option<Lease>,
+        within: Duration,
+    ) -> Option<Completion> {
+        let mut table = self.table.lock();
+        if let Some(completion) = table.early.remove(&call.id) {
+            drop(table);
+            end(lease, &completion);
+            return Some(completion);
+        }
+        if table.open.len() >= OPEN_MAX {
+            drop(table);
+            let vendor = &call.vendor;
+            tracing::warn!(target: "mainstay::effects", %vendor, call = %call.id, open = OPEN_MAX, "too many open effects of {vendor}: this one is not followed");
+            if kind == Kind::Accepted {
+                end(lease, &Completion::happened(None));
+            }
+            return None;
+        }
+        let due = self.clock.now() + within;
+        table.due.insert((due, call.id));
+        table.open.insert(call.id, Open { call: call.clone(), kind, lease, due });
+        drop(table);
+        self.changed.notify_one();
+        None
+    }
+
+    /// Ends an effect. `under_way` says whether the call has not ended yet: then its end is kept until it is held.
+    pub(crate) fn complete(&self, call: CallId, completion: Completion, under_way: impl FnOnce() -> bool) -> Found {
+        let mut table = self.table.lock();
+        if let Some(open) = table.open.remove(&call) {
+            table.due.remove(&(open.due, call));
+            drop(table);
+            end(open.lease, &completion);
+            return Found::Ended(Ended { call: open.call, kind: open.kind });
+        }
+        if under_way() && table.early.len() < EARLY_MAX {
+            table.early.insert(call, completion);
+            return Found::Early;
+        }
+        Found::Nothing
+    }
+
+    /// The call ended in another way: an early end for it is not waited for any more.
+    pub(crate) fn forget_early(&self, call: CallId) -> Option<Completion> {
+        self.table.lock().early.remove(&call)
+    }
+
+    /// Open effects, and how many were overdue so far.
+    pub(crate) fn counts(&self) -> (usize, u64) {
+        let table = self.table.lock();
+        (table.open.len(), table.overdue)
+    }
+
+    /// Lets go of what is overdue, for ever.
+    pub(crate) async fn sweep(&self) {
+        loop {
+            let changed = self.changed.notified();
+            let next = self.table.lock().due.first().map(|(due, _)| *due);
+            match next {
+                Some(due) => tokio::select! {
+                    () = tokio::time::sleep_until(due.into()) => self.let_go(),
+                    () = changed => {}
+                },
+                None => changed.await,
+            }
+        }
+    }
+
+    fn let_go(&self) {
+        let now = self.clock.now();
+        loop {
+            let mut table = self.table.lock();
+            let Some((due, call)) = table.due.first().copied().filter(|(due, _)| *due <= now) else { return };
+            table.due.remove(&(due, call));
+            let Some(mut open) = table.open.remove(&call) else { continue };
+            if matches!(open.kind, Kind::Unknown(_)) {
+                if let Some(lease) = &mut open.lease {
+                    lease.release_slots();
+                }
+                table.open.insert(call, open);
+                continue;
+            }
+            table.overdue += 1;
+            drop(table);
+            let vendor = open.call.vendor.clone();
+            tracing::warn!(target: "mainstay::effects", %vendor, %call, "the end of a call to {vendor} is overdue; its reservation counts as spent");
+            end(open.lease, &Completion::happened(None));
+            self.facts.state(Fact::CallbackOverdue { vendor, call });
+        }
+    }
+}
+
+fn end(lease: Option<Lease>, completion: &Completion) {
+    if let Some(lease) = lease {
+        lease.end(ending(completion));
+    }
+}
+
+fn ending(completion: &Completion) -> Ending {
+    let (class, effect, cost) = match completion {
+        Completion::Happened { cost, .. } => (Class::Success, Effect::Done, *cost),
+        Completion::DidNotHappen => (Class::Server, Effect::None, None),
+    };
+    Ending { class, effect, cost, retry_after: None, elapsed: Duration::ZERO }
+}

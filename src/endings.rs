@@ -1,0 +1,291 @@
+//! How a call of the application ends: the vendor's answer, or what stands in for it, in the order cache, queue, local
+//! function, dead letter queue.
+
+use std::{sync::Arc, time::Duration};
+
+use mainstay_actors::{
+    dlq::{Kind, Letter, LetterId, LetterState, Park, Parked},
+    fact::FinalState,
+    fallback::{self, Recall, Situation, Step},
+    idempotency::{ClaimGrant, End},
+    kernel::{Lost, ask},
+    outcome::{Class, Outcome},
+    profile::{Completion as Owed, Operation},
+    refusal::Reason,
+    ticket::Lease,
+};
+
+use crate::{
+    answer::{Answer, Because, CallError, Completion, Delivered},
+    attempts::{CRASHES_MAX, Judged, Verdict},
+    effects,
+    entry::{CallResult, Entry},
+    gateway::{Gateway, Shared},
+    route::Route,
+};
+
+/// How long a call that the vendor was too busy for waits, when nobody said how long.
+const QUEUE_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long an unknown effect without a callback of its own holds its slots.
+const UNKNOWN_HOLDS: Duration = Duration::from_secs(300);
+
+/// The end of a call: its place among the final states, and what its caller hears. `None`: refused, nothing of it is kept.
+type End_ = (Option<FinalState>, CallResult);
+
+/// Runs a call of the application to its end. The call stays in the table until it is in a final state.
+pub(crate) async fn run_for_application(gateway: Arc<Gateway>, entry: Arc<Entry>) {
+    let call = entry.call.clone();
+    let (state, result) = match (gateway.routes.get(&call.vendor), operation_of(&gateway, &entry)) {
+        (Some(route), Some(operation)) => {
+            let judged = gateway.run(route, operation, &entry).await;
+            conclude(&gateway, route, operation, &entry, judged).await
+        }
+        // The gateway accepted it for a known vendor and operation.
+        _ => (Some(FinalState::Lost), Err(CallError::RuntimeGone { call: call.id })),
+    };
+    match state {
+        Some(state) => {
+            gateway.tally.ended(&call.vendor, state);
+            gateway.ended(&call, state);
+        }
+        None => gateway.tally.refused_later(&call.vendor),
+    }
+    gateway.take_off(call.id);
+    entry.answer(result);
+}
+
+pub(crate) fn operation_of<'a>(gateway: &'a Gateway, entry: &Entry) -> Option<&'a Operation> {
+    gateway.routes.get(&entry.call.vendor)?.profile.operations.get(&entry.call.operation)
+}
+
+async fn conclude(
+    gateway: &Arc<Gateway>,
+    route: &Route,
+    operation: &Operation,
+    entry: &Arc<Entry>,
+    judged: Judged,
+) -> End_ {
+    let Judged { verdict, claim } = judged;
+    match verdict {
+        Verdict::Delivered { outcome, lease } => {
+            let delivered = delivered(gateway, operation, entry, outcome, lease);
+            finish(claim, End::Done(Shared::Delivered(delivered.clone())));
+            (Some(FinalState::Delivered), Ok(Answer::Delivered(delivered)))
+        }
+        Verdict::Shared(shared) => of_another(shared),
+        Verdict::Cancelled => {
+            finish(claim, End::Free);
+            let reason = Reason::Deadline { limit: entry.deadline.saturating_duration_since(entry.offered_at) };
+            let refusal = mainstay_actors::refusal::Refusal::new(mainstay_actors::refusal::Guard::Gateway, reason);
+            (Some(FinalState::Cancelled), Err(CallError::Refused(refusal)))
+        }
+        Verdict::Unknown { because, lease } => unknown(gateway, operation, entry, because, lease, claim).await,
+        Verdict::NotDone(because) => not_done(gateway, route, entry, because, claim).await,
+    }
+}
+
+pub(crate) fn finish(claim: Option<ClaimGrant<Shared>>, end: End<Shared>) {
+    if let Some(claim) = claim {
+        claim.finish(end);
+    }
+}
+
+/// The vendor did it or took it on: what it owes is held open, what it said is remembered.
+pub(crate) fn delivered(
+    gateway: &Gateway,
+    operation: &Operation,
+    entry: &Entry,
+    outcome: Outcome,
+    lease: Option<Lease>,
+) -> Arc<Delivered> {
+    let call = &entry.call;
+    if let Owed::Callback { within, .. } = operation.completion {
+        let early = gateway.effects.hold(call, effects::Kind::Accepted, lease, within);
+        if let Some(Completion::Happened { answer: Some(answer), .. }) = early {
+            gateway.remember(call, answer);
+        }
+    }
+    if fallback::is_worth_keeping(&outcome) {
+        gateway.remember(call, outcome.body.clone());
+    }
+    Arc::new(Delivered {
+        call: call.id,
+        body: outcome.body,
+        vendor_ref: outcome.vendor_ref,
+        pending: outcome.pending,
+        attempts: entry.progress().attempts,
+        cost: outcome.cost,
+    })
+}
+
+/// Another call with this key stands for it. Only a shared answer counts as an end of its own: a parked or unknown effect is
+/// counted where its first call is.
+fn of_another(shared: Shared) -> End_ {
+    match shared {
+        Shared::Delivered(delivered) => (Some(FinalState::Delivered), Ok(Answer::Delivered(delivered))),
+        Shared::Parked { call, letter, because } => (None, Err(CallError::DeadLettered { call, letter, because })),
+        Shared::Unknown { call } => {
+            let detail = "the first call with this key may have happened";
+            let outcome =
+                Outcome::without_answer(Class::Abandoned, mainstay_actors::outcome::Effect::Unknown, detail);
+            (None, Err(CallError::Unknown { call, because: Because::of(&outcome) }))
+        }
+    }
+}
+
+async fn unknown(
+    gateway: &Arc<Gateway>,
+    operation: &Operation,
+    entry: &Arc<Entry>,
+    because: Because,
+    lease: Option<Lease>,
+    claim: Option<ClaimGrant<Shared>>,
+) -> End_ {
+    let call = &entry.call;
+    finish(claim, End::Unknown);
+    let parked = park(gateway, entry, Kind::Unknown, &because, None).await;
+    let letter = match parked {
+        Ok(parked) => parked.id,
+        Err(problem) => {
+            // The money stays reserved: dropping the lease says "unknown".
+            drop(lease);
+            return (Some(FinalState::Lost), Err(CallError::NotParked { call: call.id, problem }));
+        }
+    };
+    let within = match operation.completion {
+        Owed::Callback { within, .. } => within,
+        Owed::Answer => UNKNOWN_HOLDS,
+    };
+    let error = Err(CallError::Unknown { call: call.id, because });
+    match gateway.effects.hold(call, effects::Kind::Unknown(letter), lease, within) {
+        None => (Some(FinalState::Unknown), error),
+        // Its callback was faster than its answer.
+        Some(completion) => {
+            let state = gateway.resolve(call, letter, completion).await;
+            (Some(state), error)
+        }
+    }
+}
+
+async fn not_done(
+    gateway: &Arc<Gateway>,
+    route: &Route,
+    entry: &Arc<Entry>,
+    because: Because,
+    claim: Option<ClaimGrant<Shared>>,
+) -> End_ {
+    // An end that came although nothing was sent is a mistake of the application's.
+    gateway.effects.forget_early(entry.call.id);
+    if let Because::Refused(refusal) = &because
+        && (refusal.is_callers_fault() || !entry.call.fallback)
+    {
+        finish(claim, End::Free);
+        return (None, Err(CallError::Refused(refusal.clone())));
+    }
+    let situation = situation(gateway, entry, &because);
+    let mut tried = Vec::new();
+    loop {
+        let step = fallback::next_step(&route.fallback, route.local.is_some(), &tried, &situation);
+        let answer = match step {
+            Step::Cache => from_cache(route, entry, &because).await,
+            Step::Local => from_local(route, entry, &because),
+            Step::Queue => return parked(gateway, entry, Kind::Later, because, claim).await,
+            Step::DeadLetter => return parked(gateway, entry, Kind::Dead, because, claim).await,
+        };
+        if let Some(answer) = answer {
+            finish(claim, End::Free);
+            let state = if step == Step::Cache { FinalState::Cached } else { FinalState::Local };
+            return (Some(state), Ok(answer));
+        }
+        tried.push(step);
+    }
+}
+
+fn situation(gateway: &Gateway, entry: &Entry, because: &Because) -> Situation {
+    if !entry.call.fallback {
+        return Situation::NOTHING;
+    }
+    match because {
+        Because::Refused(refusal) => Situation::refused(refusal),
+        Because::Failed { class, effect, retry_after, .. } => {
+            let mut outcome = Outcome::without_answer(*class, *effect, "");
+            outcome.retry_after = *retry_after;
+            Situation::after(&outcome, gateway.clock.now())
+        }
+    }
+}
+
+async fn parked(
+    gateway: &Arc<Gateway>,
+    entry: &Arc<Entry>,
+    kind: Kind,
+    because: Because,
+    claim: Option<ClaimGrant<Shared>>,
+) -> End_ {
+    let call = &entry.call;
+    let due = (kind == Kind::Later).then(|| due_of(gateway, &because));
+    let parked = match park(gateway, entry, kind, &because, due).await {
+        Ok(parked) => parked,
+        Err(problem) => {
+            finish(claim, End::Free);
+            return (Some(FinalState::Lost), Err(CallError::NotParked { call: call.id, problem }));
+        }
+    };
+    let letter = parked.id;
+    finish(claim, End::Done(Shared::Parked { call: call.id, letter, because: because.clone() }));
+    match due {
+        Some(due) => (Some(FinalState::Queued), Ok(Answer::Queued { letter, due, because })),
+        None => (Some(FinalState::DeadLettered), Err(CallError::DeadLettered { call: call.id, letter, because })),
+    }
+}
+
+/// When a call that waits for the vendor is tried: when the refusal or the vendor says, else after a pause.
+pub(crate) fn due_of(gateway: &Gateway, because: &Because) -> jiff::Timestamp {
+    let now = gateway.clock.now();
+    let pause = match because {
+        Because::Refused(refusal) => refusal.retry_after(now),
+        Because::Failed { retry_after, .. } => *retry_after,
+    };
+    gateway.clock.wall_of(now + pause.unwrap_or(QUEUE_PAUSE))
+}
+
+/// Writes a call down. The letter's id is chosen here, so that asking again after a crash writes nothing twice.
+async fn park(
+    gateway: &Gateway,
+    entry: &Entry,
+    kind: Kind,
+    because: &Because,
+    due: Option<jiff::Timestamp>,
+) -> Result<Parked, String> {
+    let id = LetterId(gateway.rng.uuid());
+    let wall = gateway.clock.wall();
+    let letter = Letter::of_call(id, &entry.call, wall);
+    let state = LetterState::new(kind, because.class(), because.to_string(), due, wall);
+    let mut crashes = 0;
+    loop {
+        match ask(&gateway.dlq, Park { letter: letter.clone(), state: state.clone() }).await {
+            Ok(Ok(parked)) => return Ok(parked),
+            Ok(Err(error)) => return Err(error.to_string()),
+            Err(Lost::Crashed) if crashes < CRASHES_MAX => crashes += 1,
+            Err(lost) => return Err(lost.to_string()),
+        }
+    }
+}
+
+async fn from_cache(route: &Route, entry: &Entry, because: &Because) -> Option<Answer> {
+    let question = Recall { call: entry.call.clone() };
+    let hit = ask(&route.cache, question).await.ok()??;
+    Some(Answer::Cached { body: hit.value, age: hit.age, staleness: hit.staleness, because: because.clone() })
+}
+
+fn from_local(route: &Route, entry: &Entry, because: &Because) -> Option<Answer> {
+    let local = route.local.as_ref()?;
+    match fallback::run_local(local, &entry.call.payload) {
+        Ok(body) => Some(Answer::Local { body: body?, because: because.clone() }),
+        Err(panic) => {
+            tracing::error!(target: "mainstay::fallback", call = %entry.call.id, %panic, "the local function panicked");
+            None
+        }
+    }
+}

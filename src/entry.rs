@@ -1,0 +1,117 @@
+//! One live call in the gateway's table: what its attempt loop knows, kept outside the loop, so that a loop that panics
+//! loses nothing of it.
+
+use std::{sync::Arc, time::Instant};
+
+use mainstay_actors::{call::AcceptedCall, dlq::LetterId, ticket::Flight};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use crate::answer::{Answer, CallError};
+
+/// What the caller gets in the end.
+pub(crate) type CallResult = Result<Answer, CallError>;
+
+/// Who wants it done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The application.
+    Application,
+    /// The redrive of a parked call: nothing stands in for it, it goes back to where it was.
+    Redrive(LetterId),
+}
+
+/// How far the attempts have come.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Progress {
+    /// Attempts that were made.
+    pub(crate) attempts: u32,
+    /// Tickets lost by crashes since the last attempt that was made.
+    pub(crate) crashes: u32,
+    /// Times the loop itself was lost.
+    pub(crate) loops_lost: u32,
+    /// When the key was first sent.
+    pub(crate) first_sent: Option<Instant>,
+    /// The ticket under way.
+    pub(crate) flight: Option<Flight>,
+}
+
+/// A live call.
+pub(crate) struct Entry {
+    pub(crate) call: Arc<AcceptedCall>,
+    pub(crate) origin: Origin,
+    pub(crate) offered_at: Instant,
+    pub(crate) deadline: Instant,
+    pub(crate) span: tracing::Span,
+    progress: Mutex<Progress>,
+    reply: Mutex<Option<oneshot::Sender<CallResult>>>,
+    left: Mutex<Option<Leaving>>,
+    leaving: Notify,
+}
+
+/// Why a call is to come to an end before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// Nobody waits for it any more.
+    CallerGone,
+    /// The runtime stops: what was not sent is written down.
+    Shutdown,
+}
+
+impl Entry {
+    pub(crate) fn new(
+        call: AcceptedCall,
+        origin: Origin,
+        now: Instant,
+        deadline: Instant,
+    ) -> (Arc<Self>, oneshot::Receiver<CallResult>) {
+        let span = tracing::info_span!(
+            target: "mainstay::call", "vendor.call", vendor = %call.vendor, operation = %call.operation, lane = %call.lane, call.id = %call.id
+        );
+        let (reply, answer) = oneshot::channel();
+        let entry = Self {
+            call: Arc::new(call),
+            origin,
+            offered_at: now,
+            deadline,
+            span,
+            progress: Mutex::default(),
+            reply: Mutex::new(Some(reply)),
+            left: Mutex::new(None),
+            leaving: Notify::new(),
+        };
+        (Arc::new(entry), answer)
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        self.progress.lock().clone()
+    }
+
+    pub(crate) fn note<T>(&self, change: impl FnOnce(&mut Progress) -> T) -> T {
+        change(&mut self.progress.lock())
+    }
+
+    /// Answers the caller, once. Later answers are not heard.
+    pub(crate) fn answer(&self, result: CallResult) {
+        if let Some(reply) = self.reply.lock().take() {
+            let _ = reply.send(result);
+        }
+    }
+
+    /// Wants the call to end. The first reason stands.
+    pub(crate) fn leave(&self, why: Leaving) {
+        self.left.lock().get_or_insert(why);
+        self.leaving.notify_waiters();
+    }
+
+    /// Waits until somebody wants it to end.
+    pub(crate) async fn left(&self) -> Leaving {
+        loop {
+            let leaving = self.leaving.notified();
+            if let Some(why) = *self.left.lock() {
+                return why;
+            }
+            leaving.await;
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! The entry: checks a call, takes it on, and keeps it in the table of live calls until it has ended.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use actix::Addr;
+use futures_util::FutureExt as _;
+use mainstay_actors::{
+    call::{AcceptedCall, Call},
+    clock::{Clock, Rng},
+    dlq::{DlqActor, LetterId},
+    fact::{Fact, FactSink, FinalState},
+    idempotency,
+    ids::{CallId, LaneId, OperationId, VendorId},
+    kernel::Spawn,
+    profile::{KeySource, Operation},
+    refusal::{Guard, Reason, Refusal},
+};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot, watch};
+
+use crate::{
+    answer::{Because, CallError, Delivered},
+    attempts::{self, CRASHES_MAX, Judged, Verdict},
+    effects::OpenEffects,
+    endings,
+    entry::{CallResult, Entry, Leaving, Origin},
+    facts::FactBus,
+    route::Route,
+    supervision::Tree,
+    tally::Tally,
+};
+
+/// Longest wait a caller may ask for.
+pub const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Longest key a caller may give, in bytes.
+pub const KEY_MAX_BYTES: usize = 255;
+
+/// What a key stands for, once its first call has ended.
+#[derive(Debug, Clone)]
+pub(crate) enum Shared {
+    /// The vendor did it.
+    Delivered(Arc<Delivered>),
+    /// It is parked, and will be done from there.
+    Parked { call: CallId, letter: LetterId, because: Because },
+    /// It may have happened.
+    Unknown { call: CallId },
+}
+
+/// The entry and its table.
+pub(crate) struct Gateway {
+    pub(crate) routes: BTreeMap<VendorId, Route>,
+    pub(crate) dlq: Addr<DlqActor>,
+    pub(crate) effects: OpenEffects,
+    pub(crate) tally: Tally,
+    pub(crate) facts: FactBus,
+    pub(crate) clock: Clock,
+    pub(crate) rng: Rng,
+    pub(crate) tree: Tree,
+    pub(crate) tasks: Arc<dyn Spawn>,
+    pub(crate) live_max: usize,
+    live: Mutex<HashMap<CallId, Arc<Entry>>>,
+    closed: AtomicBool,
+    idle: Notify,
+    stopped: watch::Sender<bool>,
+}
+
+/// The lasting parts of a gateway.
+pub(crate) struct GatewayParts {
+    pub(crate) routes: BTreeMap<VendorId, Route>,
+    pub(crate) dlq: Addr<DlqActor>,
+    pub(crate) facts: FactBus,
+    pub(crate) clock: Clock,
+    pub(crate) rng: Rng,
+    pub(crate) tree: Tree,
+    pub(crate) tasks: Arc<dyn Spawn>,
+    pub(crate) live_max: usize,
+}
+
+/// A caller's hold on its call.
+pub(crate) struct Waiting {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) answer: oneshot::Receiver<CallResult>,
+}
+
+impl Gateway {
+    pub(crate) fn new(parts: GatewayParts) -> Arc<Self> {
+        Arc::new(Self {
+            effects: OpenEffects::new(parts.clock.clone(), parts.facts.clone()),
+            routes: parts.routes,
+            dlq: parts.dlq,
+            tally: Tally::default(),
+            facts: parts.facts,
+            clock: parts.clock,
+            rng: parts.rng,
+            tree: parts.tree,
+            tasks: parts.tasks,
+            live_max: parts.live_max,
+            live: Mutex::default(),
+            closed: AtomicBool::new(false),
+            idle: Notify::new(),
+            stopped: watch::Sender::new(false),
+        })
+    }
+
+    /// Takes a call on, or refuses it with a reason.
+    pub(crate) fn offer(self: &Arc<Self>, call: Call) -> Result<Waiting, Refusal> {
+        let deadline = call.deadline;
+        let vendor = VendorId::new(&call.vendor).ok().filter(|vendor| self.routes.contains_key(vendor));
+        let accepted = self.accept(call);
+        let taken = accepted.and_then(|call| self.take_on(call, Origin::Application, deadline));
+        match taken {
+            Ok((entry, answer)) => {
+                self.tally.accepted(&entry.call.vendor);
+                let run = endings::run_for_application(self.clone(), entry.clone());
+                self.tasks.spawn(Box::pin(run));
+                Ok(Waiting { entry, answer })
+            }
+            Err(refusal) => {
+                self.tally.refused_at_once(vendor.as_ref());
+                tracing::debug!(target: "mainstay::gateway", %refusal, "a call was refused at the door");
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Puts a call into the table.
+    pub(crate) fn take_on(
+        &self,
+        call: AcceptedCall,
+        origin: Origin,
+        deadline: Duration,
+    ) -> Result<(Arc<Entry>, oneshot::Receiver<CallResult>), Refusal> {
+        let now = self.clock.now();
+        let mut live = self.live.lock();
+        if live.len() >= self.live_max {
+            let reason = Reason::Full { what: "table of live calls", held: live.len(), limit: self.live_max };
+            return Err(Refusal::new(Guard::Gateway, reason));
+        }
+        let (entry, answer) = Entry::new(call, origin, now, now + deadline);
+        live.insert(entry.call.id, entry.clone());
+        Ok((entry, answer))
+    }
+
+    /// Takes an ended call off the table.
+    pub(crate) fn take_off(&self, call: CallId) {
+        let mut live = self.live.lock();
+        live.remove(&call);
+        let empty = live.is_empty();
+        drop(live);
+        if empty {
+            self.idle.notify_waiters();
+        }
+    }
+
+    /// Calls under way.
+    pub(crate) fn live(&self) -> usize {
+        self.live.lock().len()
+    }
+
+    pub(crate) fn is_live(&self, call: CallId) -> bool {
+        self.live.lock().contains_key(&call)
+    }
+
+    /// Takes nothing on any more.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, SeqCst);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(SeqCst)
+    }
+
+    /// Waits until no call is under way.
+    pub(crate) async fn until_idle(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if self.live() == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    /// Ends the runtime's own tasks.
+    pub(crate) fn stop_tasks(&self) {
+        self.close();
+        self.stopped.send_replace(true);
+    }
+
+    /// Runs one of the runtime's own tasks until it ends, or the runtime does.
+    pub(crate) async fn until_stopped(&self, task: impl Future<Output = ()>) {
+        let mut stopped = self.stopped.subscribe();
+        tokio::select! {
+            () = task => {}
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
+    }
+
+    /// Tells every call that is still under way to come to an end.
+    pub(crate) fn dismiss_all(&self) {
+        let entries: Vec<_> = self.live.lock().values().cloned().collect();
+        for entry in entries {
+            entry.leave(Leaving::Shutdown);
+        }
+    }
+
+    /// Why a call may not be tried now, if so.
+    pub(crate) fn not_now(&self, route: &Route, call: &AcceptedCall) -> Option<Refusal> {
+        if call.expires_at.is_some_and(|at| at <= self.clock.wall()) {
+            return Some(Refusal::new(Guard::Gateway, Reason::Expired));
+        }
+        let cause = self.tree.down_cause(route.supervisor)?;
+        Some(Refusal::new(Guard::Supervisor, Reason::VendorDown { cause }))
+    }
+
+    /// The caller's time is over, and the request is on the wire: it hears so, and the call goes on.
+    pub(crate) fn still_under_way(&self, entry: &Entry) {
+        let waited = self.clock.now().saturating_duration_since(entry.offered_at);
+        entry.answer(Err(CallError::StillUnderWay { call: entry.call.id, waited }));
+    }
+
+    /// States a call's end.
+    pub(crate) fn ended(&self, call: &AcceptedCall, state: FinalState) {
+        self.facts.state(Fact::CallEnded { vendor: call.vendor.clone(), call: call.id, state });
+    }
+
+    /// Runs the attempts of a call. A loop that panics loses nothing: what it knew is in the table, and the call is taken up
+    /// again when nothing was sent, else it is unknown.
+    pub(crate) async fn run(&self, route: &Route, operation: &Operation, entry: &Arc<Entry>) -> Judged {
+        loop {
+            let attempt = AssertUnwindSafe(attempts::drive(self, route, operation, entry)).catch_unwind();
+            let panic = match attempt.await {
+                Ok(judged) => return judged,
+                Err(panic) => panic,
+            };
+            let detail = panic_text(&*panic);
+            tracing::error!(target: "mainstay::call", call = %entry.call.id, %detail, "an attempt loop panicked");
+            self.facts.state(Fact::AttemptLoopLost { call: entry.call.id, detail: detail.clone() });
+            if let Some(verdict) = attempts::after_lost_loop(entry, &detail) {
+                return verdict.into();
+            }
+            let lost = entry.note(|progress| {
+                progress.loops_lost += 1;
+                progress.loops_lost
+            });
+            if lost >= CRASHES_MAX {
+                let reason = Reason::CrashedTooOften { guard: Guard::Gateway, lost };
+                return Verdict::NotDone(Because::Refused(Refusal::new(Guard::Gateway, reason))).into();
+            }
+        }
+    }
+
+    fn accept(&self, call: Call) -> Result<AcceptedCall, Refusal> {
+        if self.is_closed() {
+            return Err(Refusal::new(Guard::Gateway, Reason::ShuttingDown));
+        }
+        let (vendor, route) = self.find_vendor(&call.vendor)?;
+        let (operation_id, operation) = find(&route.profile.operations, "operation", &call.operation)?;
+        let (lane, _) = find::<LaneId, _>(&route.lanes, "lane", &call.lane)?;
+        check(&call, operation, self.clock.wall())?;
+        let key = key_of(&call, vendor, operation_id, operation)?;
+        let accepted = AcceptedCall {
+            id: self.rng.call_id(),
+            vendor: vendor.clone(),
+            operation: operation_id.clone(),
+            lane: lane.clone(),
+            key: Some(key),
+            estimate: call.estimate.unwrap_or(operation.estimate),
+            payload: call.payload,
+            tenant: call.tenant.map(Into::into),
+            expires_at: call.expires_at,
+            accepted_at: self.clock.wall(),
+            fallback: call.fallback,
+            holds_slot: operation.holds_slot(),
+        };
+        match self.not_now(route, &accepted) {
+            Some(refusal) => Err(refusal),
+            None => Ok(accepted),
+        }
+    }
+
+    fn find_vendor(&self, name: &str) -> Result<(&VendorId, &Route), Refusal> {
+        find(&self.routes, "vendor", name)
+    }
+}
+
+fn find<'a, K, V>(known: &'a BTreeMap<K, V>, what: &'static str, name: &str) -> Result<(&'a K, &'a V), Refusal>
+where
+    K: Ord + std::fmt::Display + std::str::FromStr,
+{
+    let found = name.parse::<K>().ok().and_then(|id| known.get_key_value(&id));
+    found.ok_or_else(|| {
+        let known = known.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let name = name.chars().take(80).collect();
+        Refusal::new(Guard::Gateway, Reason::UnknownName { what, name, known })
+    })
+}
+
+fn bad(field: &str, problem: impl Into<String>) -> Refusal {
+    Refusal::new(Guard::Gateway, Reason::BadField { field: field.into(), problem: problem.into() })
+}
+
+/// Everything about a call that can be wrong before it costs.
+fn check(call: &Call, operation: &Operation, wall: jiff::Timestamp) -> Result<(), Refusal> {
+    if call.deadline.is_zero() || call.deadline > DEADLINE_MAX {
+        return Err(bad("deadline", format!("{:?} is not within 1ns..=24h", call.deadline)));
+    }
+    if call.expires_at.is_some_and(|at| at <= wall) {
+        return Err(Refusal::new(Guard::Gateway, Reason::Expired));
+    }
+    if !call.payload.is_object() {
+        return Err(bad("payload", "must be a JSON object"));
+    }
+    for pointer in &operation.required {
+        if call.payload.pointer(pointer).is_none_or(serde_json::Value::is_null) {
+            return Err(bad(pointer, "is needed by this operation"));
+        }
+    }
+    let bytes = json_bytes(&call.payload);
+    if bytes > operation.payload_max_bytes {
+        let reason = Reason::PayloadTooLarge { bytes, limit: operation.payload_max_bytes };
+        return Err(Refusal::new(Guard::Gateway, reason));
+    }
+    Ok(())
+}
+
+fn key_of(
+    call: &Call,
+    vendor: &VendorId,
+    operation_id: &OperationId,
+    operation: &Operation,
+) -> Result<mainstay_actors::call::IdempotencyKey, Refusal> {
+    let tenant = call.tenant.as_deref();
+    match (&call.key, operation.key_source) {
+        (Some(key), _) if key.is_empty() || key.len() > KEY_MAX_BYTES => {
+            Err(bad("key", format!("{} bytes is not within 1..={KEY_MAX_BYTES}", key.len())))
+        }
+        (Some(key), _) => Ok(idempotency::caller_key(vendor, tenant, operation_id, key)),
+        (None, KeySource::Content) => Ok(idempotency::content_key(vendor, tenant, operation_id, &call.payload)),
+        (None, KeySource::Caller) => {
+            let operation = operation_id.to_string();
+            Err(Refusal::new(Guard::Gateway, Reason::KeyRequired { operation }))
+        }
+    }
+}
+
+/// The length of a payload as JSON, without writing it anywhere.
+fn json_bytes(payload: &serde_json::Value) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    match serde_json::to_writer(&mut count, payload) {
+        Ok(()) => count.0,
+        Err(_) => usize::MAX,
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> Arc<str> {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a text".into());
+    mainstay_actors::outcome::cut(text).into()
+}

@@ -1,0 +1,162 @@
+//! Does parked calls again when they are due: through the same gateway, paid for and judged like everybody else.
+
+use std::{sync::Arc, time::Duration};
+
+use mainstay_actors::{
+    call::AcceptedCall,
+    dlq::{Ended, Kind, ParkedLetter, TakeDue},
+    fact::FinalState,
+    idempotency::End,
+    kernel::ask,
+    outcome::Class,
+    profile::Completion as Owed,
+};
+use tokio::sync::{Notify, Semaphore};
+
+use crate::{
+    answer::Because,
+    attempts::{Judged, Verdict},
+    config::RedriveConfig,
+    effects,
+    endings::{delivered, due_of, finish, operation_of},
+    entry::{Entry, Origin},
+    gateway::{Gateway, Shared},
+};
+
+/// How long an attempt of a parked call may take over queues and retries.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+/// Takes due calls until the gateway closes.
+pub(crate) async fn redrive_for_ever(gateway: Arc<Gateway>, config: RedriveConfig, wake: Arc<Notify>) {
+    let places = Arc::new(Semaphore::new(config.at_a_time));
+    while !gateway.is_closed() {
+        tokio::select! {
+            () = wake.notified() => {}
+            () = tokio::time::sleep(config.every) => {}
+        }
+        while take_some(&gateway, &places, config.at_a_time).await {}
+    }
+}
+
+/// Takes as many due calls as there are places. True when there may be more.
+async fn take_some(gateway: &Arc<Gateway>, places: &Arc<Semaphore>, at_a_time: usize) -> bool {
+    let Ok(first) = places.clone().acquire_owned().await else { return false };
+    let free = places.available_permits() + 1;
+    if gateway.is_closed() {
+        return false;
+    }
+    let now = gateway.clock.wall();
+    let Ok(Ok(due)) = ask(&gateway.dlq, TakeDue { now, max: free.min(at_a_time) }).await else { return false };
+    let more = !due.is_empty();
+    let mut place = Some(first);
+    for parked in due {
+        let held = match place.take() {
+            Some(held) => held,
+            None => match places.clone().acquire_owned().await {
+                Ok(held) => held,
+                Err(_) => return false,
+            },
+        };
+        let gateway_of_task = gateway.clone();
+        gateway.tasks.spawn(Box::pin(async move {
+            again(&gateway_of_task, parked).await;
+            drop(held);
+        }));
+    }
+    more
+}
+
+/// One parked call, once more.
+async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter) {
+    let letter = parked.letter.id;
+    let from = match parked.state.kind {
+        Kind::Later => FinalState::Queued,
+        Kind::Dead | Kind::Unknown => FinalState::DeadLettered,
+    };
+    let call = match parked.letter.to_call() {
+        Ok(call) => call,
+        Err(error) => {
+            let detail = error.to_string();
+            return gateway.finish_letter(letter, Ended::GivenUp { class: Class::Malformed, detail }).await;
+        }
+    };
+    let entry = match gateway.take_on(call, Origin::Redrive(letter), DEADLINE) {
+        Ok((entry, _)) => entry,
+        Err(refusal) => {
+            let because = Because::Refused(refusal);
+            return gateway.finish_letter(letter, later(gateway, &because, false)).await;
+        }
+    };
+    let (state, end) = run(gateway, &entry, from).await;
+    if state != from {
+        gateway.tally.moved(&entry.call.vendor, from, state);
+        gateway.ended(&entry.call, state);
+    }
+    gateway.take_off(entry.call.id);
+    gateway.finish_letter(letter, end).await;
+}
+
+async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState) -> (FinalState, Ended) {
+    let call = &entry.call;
+    let (Some(route), Some(operation)) = (gateway.routes.get(&call.vendor), operation_of(gateway, entry)) else {
+        let detail = format!("vendor {} or its operation {} is not configured any more", call.vendor, call.operation);
+        return (from, Ended::GivenUp { class: Class::CallerError, detail });
+    };
+    let Judged { verdict, claim } = gateway.run(route, operation, entry).await;
+    match verdict {
+        Verdict::Delivered { outcome, lease } => {
+            let delivered = delivered(gateway, operation, entry, outcome, lease);
+            finish(claim, End::Done(Shared::Delivered(delivered)));
+            (FinalState::Delivered, Ended::Delivered)
+        }
+        Verdict::Shared(Shared::Delivered(_)) => (FinalState::Delivered, Ended::Delivered),
+        Verdict::Shared(Shared::Unknown { .. }) => {
+            let detail = "the effect of its key is unknown".to_owned();
+            (FinalState::Unknown, Ended::Became { kind: Kind::Unknown, class: Class::Abandoned, detail })
+        }
+        // Another parked call stands for the key, and is done from there.
+        Verdict::Shared(Shared::Parked { because, .. }) => (from, later(gateway, &because, false)),
+        Verdict::Cancelled => {
+            finish(claim, End::Free);
+            (from, now_again(gateway))
+        }
+        Verdict::Unknown { because, lease } => {
+            finish(claim, End::Unknown);
+            let within = match operation.completion {
+                Owed::Callback { within, .. } => within,
+                Owed::Answer => DEADLINE,
+            };
+            let Origin::Redrive(letter) = entry.origin else { return (from, now_again(gateway)) };
+            gateway.effects.hold(call, effects::Kind::Unknown(letter), lease, within);
+            let (class, detail) = (because.class(), because.to_string());
+            (FinalState::Unknown, Ended::Became { kind: Kind::Unknown, class, detail })
+        }
+        Verdict::NotDone(because) => {
+            gateway.effects.forget_early(call.id);
+            if let Origin::Redrive(letter) = entry.origin {
+                let parked = Shared::Parked { call: call.id, letter, because: because.clone() };
+                finish(claim, End::Done(parked));
+            }
+            (from, not_done(gateway, call, &because))
+        }
+    }
+}
+
+fn not_done(gateway: &Gateway, _: &AcceptedCall, because: &Because) -> Ended {
+    let hopeless = matches!(because.class(), Class::CallerError | Class::Auth);
+    if hopeless {
+        return Ended::GivenUp { class: because.class(), detail: because.to_string() };
+    }
+    // A refusal is no attempt: nothing was sent, so it does not count towards giving up.
+    later(gateway, because, matches!(because, Because::Failed { .. }))
+}
+
+fn later(gateway: &Gateway, because: &Because, counts_as_attempt: bool) -> Ended {
+    let (class, detail) = (because.class(), because.to_string());
+    Ended::Again { not_before: due_of(gateway, because), class, detail, counts_as_attempt }
+}
+
+fn now_again(gateway: &Gateway) -> Ended {
+    let detail = "the runtime was shutting down".to_owned();
+    Ended::Again { not_before: gateway.clock.wall(), class: Class::Abandoned, detail, counts_as_attempt: false }
+}

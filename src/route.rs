@@ -1,0 +1,40 @@
+//! The way into one vendor: what the gateway and the attempt loops hold of its actors.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use actix::Addr;
+use mainstay_actors::{
+    fallback::{FallbackActor, FallbackConfig, LocalFn, Remember},
+    idempotency::{IdempotencyActor, KeyReport},
+    ids::LaneId,
+    kernel::{Door, Reports},
+    profile::Profile,
+    refusal::Guard,
+    ticket::Ticket,
+};
+
+use crate::{gateway::Shared, supervision::SupervisorKey};
+
+/// One vendor's entrances.
+pub(crate) struct Route {
+    pub(crate) profile: Arc<Profile>,
+    pub(crate) lanes: BTreeMap<LaneId, Door<Ticket>>,
+    pub(crate) keys: Addr<IdempotencyActor<Shared>>,
+    pub(crate) key_reports: Reports<KeyReport<Shared>>,
+    pub(crate) cache: Addr<FallbackActor>,
+    pub(crate) remember: Door<Remember>,
+    pub(crate) fallback: FallbackConfig,
+    pub(crate) local: Option<LocalFn>,
+    pub(crate) supervisor: SupervisorKey,
+}
+
+impl Route {
+    /// Sends a ticket into its lane. Whatever happens, the ticket answers.
+    pub(crate) fn enter(&self, lane: &LaneId, ticket: Ticket) {
+        // The gateway accepted the call for a known lane; dropping the ticket answers "abandoned".
+        let Some(door) = self.lanes.get(lane) else { return };
+        if let Err(full) = door.pass(ticket) {
+            full.body.refuse_full(Guard::Lane, "mailbox of the lane", full.held, full.limit);
+        }
+    }
+}

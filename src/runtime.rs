@@ -1,0 +1,342 @@
+//! A running runtime: started from a plan, stopped in order.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, OnceLock},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use actix::Addr;
+use mainstay_actors::{
+    dlq::{DlqActor, DlqParts, DlqSnapshot, DlqState},
+    fact::Event,
+    health::{Health, HealthActor, HealthParts, HealthSnapshot},
+    ids::{ActorId, VendorId},
+    kernel::{Door, Published, Vault, Worker},
+    store::Store,
+};
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use crate::{
+    api::{ApiActor, Home},
+    builder::Builder,
+    debug::{DebugActor, Look, VendorLook},
+    error::StartError,
+    facts::FactBus,
+    gateway::{Gateway, GatewayParts},
+    handle::Handle,
+    placement::Places,
+    plan::Plan,
+    redrive,
+    route::Route,
+    store::{MemoryStore, SledStore, StoreHandle},
+    supervision::{SupervisorKey, SupervisorSpec, Tree, Watchdog},
+    tally::Counts,
+    wiring::{Kit, wire_vendor},
+};
+
+/// How long, after the deadline of a shutdown, calls that were told to end get for writing themselves down.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// A running runtime. Dropping it stops nothing while a [`Handle`] lives; end it with [`Runtime::shutdown`].
+pub struct Runtime {
+    core: Arc<Core>,
+}
+
+/// What a shutdown left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ShutdownReport {
+    /// True when no call was under way at the deadline.
+    pub drained: bool,
+    /// Calls that were on the wire to the very end. What became of them is not known.
+    pub still_under_way: usize,
+    /// What became of every call.
+    pub calls: Counts,
+}
+
+/// Everything a handle reaches.
+pub(crate) struct Core {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) look: Look,
+    pub(crate) api: Addr<ApiActor>,
+    pub(crate) debug: Addr<DebugActor>,
+    store: StoreHandle,
+    tree: Tree,
+    held: Mutex<Option<Held>>,
+    #[cfg(feature = "debug-http")]
+    http: Option<crate::debug::DebugHttp>,
+}
+
+/// What lives as long as the runtime runs.
+struct Held {
+    _watchdog: Option<Watchdog>,
+    places: Places,
+    store_thread: Option<JoinHandle<()>>,
+}
+
+impl Runtime {
+    /// Begins a configuration.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// A way in: cheap to clone, usable from anywhere.
+    pub fn handle(&self) -> Handle {
+        Handle { core: self.core.clone() }
+    }
+
+    /// See [`Handle::shutdown`].
+    pub async fn shutdown(self, deadline: Duration) -> ShutdownReport {
+        self.core.shutdown(deadline).await
+    }
+
+    pub(crate) async fn start(plan: Plan) -> Result<Self, StartError> {
+        let places = Places::open(plan.runtime.placement)?;
+        let (store, store_thread) = open_store(&plan).await?;
+        let parked = DlqActor::load(&store, &plan.runtime.dlq).await?;
+        let starting = Starting::new(&plan, places, store, store_thread);
+        let core = starting.assemble(parked)?;
+        Ok(Self { core })
+    }
+}
+
+/// Opens the data directory, off the async threads.
+async fn open_store(plan: &Plan) -> Result<(StoreHandle, Option<JoinHandle<()>>), StartError> {
+    let Some(dir) = plan.runtime.data_dir.clone() else {
+        return Ok((StoreHandle::inline(MemoryStore::new()), None));
+    };
+    let durability = plan.runtime.durability;
+    let opened = tokio::task::spawn_blocking(move || SledStore::open(Path::new(&dir), durability)).await;
+    let engine = opened.map_err(std::io::Error::other)??;
+    let (store, thread) = StoreHandle::spawn(engine)?;
+    Ok((store, Some(thread)))
+}
+
+/// A runtime in the making.
+struct Starting<'a> {
+    plan: &'a Plan,
+    kit: Kit,
+    places: Places,
+    store: StoreHandle,
+    store_thread: Option<JoinHandle<()>>,
+    own: SupervisorKey,
+    home: Home,
+}
+
+impl<'a> Starting<'a> {
+    fn new(plan: &'a Plan, places: Places, store: StoreHandle, store_thread: Option<JoinHandle<()>>) -> Self {
+        let runtime = &plan.runtime;
+        let facts = FactBus::new(runtime.clock.clone());
+        let sink = Arc::new(facts.clone());
+        let tree = Tree::new(sink, runtime.clock.clone(), runtime.rng.clone(), runtime.root);
+        let own = SupervisorSpec { intensity: runtime.supervisor, ..SupervisorSpec::of_runtime(ActorId::new("runtime")) };
+        let own = tree.supervisor(own);
+        let kit = Kit {
+            tree,
+            facts,
+            clock: runtime.clock.clone(),
+            rng: runtime.rng.clone(),
+            hazard: runtime.hazard.clone(),
+            tasks: places.tasks(),
+            mailbox_max: runtime.mailbox_max,
+            child: runtime.child,
+            intensity: runtime.supervisor,
+        };
+        Self { plan, kit, places, store, store_thread, own, home: Arc::new(OnceLock::new()) }
+    }
+
+    fn assemble(self, parked: DlqState) -> Result<Arc<Core>, StartError> {
+        let worker = self.places.own();
+        let (dlq, parked_shown, wake) = self.dlq(parked, &worker);
+        let health = self.health(&worker);
+        let (routes, looks) = self.vendors()?;
+        let api = self.api(&worker);
+        let debug = self.debug(&worker);
+        let runtime = &self.plan.runtime;
+        let gateway = Gateway::new(GatewayParts {
+            routes,
+            dlq,
+            facts: self.kit.facts.clone(),
+            clock: runtime.clock.clone(),
+            rng: runtime.rng.clone(),
+            tree: self.kit.tree.clone(),
+            tasks: self.places.tasks(),
+            live_max: runtime.live_max,
+        });
+        let look = Look { gateway: gateway.clone(), vendors: looks, health, parked: parked_shown };
+        self.run(gateway, look, api, debug, wake)
+    }
+
+    fn dlq(
+        &self,
+        state: DlqState,
+        worker: &Worker,
+    ) -> (Addr<DlqActor>, Published<DlqSnapshot>, Arc<Notify>) {
+        let (shown, wake) = (Published::new(state.snapshot()), Arc::new(Notify::new()));
+        let parts = DlqParts {
+            store: Arc::new(self.store.clone()) as Arc<dyn Store>,
+            config: self.plan.runtime.dlq.clone(),
+            facts: Arc::new(self.kit.facts.clone()),
+            clock: self.kit.clock.clone(),
+            rng: self.kit.rng.clone(),
+            shown: shown.clone(),
+            wake: wake.clone(),
+        };
+        let launch = self.kit.launch(self.own, "runtime/dlq".into(), worker);
+        let vault = Vault::new(launch, state, move |inc| DlqActor::new(inc, parts.clone()));
+        self.kit.adopt(self.own, &vault);
+        (vault.address().clone(), shown, wake)
+    }
+
+    fn health(&self, worker: &Worker) -> Published<HealthSnapshot> {
+        let shown = Published::<HealthSnapshot>::default();
+        let vendors: Vec<VendorId> = self.plan.vendors.keys().cloned().collect();
+        let state = Health::new(self.plan.runtime.health.clone(), vendors, self.kit.clock.now());
+        let parts = HealthParts { clock: self.kit.clock.clone(), shown: shown.clone() };
+        let launch = self.kit.launch(self.own, "runtime/health".into(), worker);
+        let vault = Vault::new(launch, state, move |inc| HealthActor::new(inc, parts.clone()));
+        self.kit.adopt(self.own, &vault);
+        let door: Door<Event> = vault.door(self.kit.mailbox_max);
+        self.kit.facts.listen(move |event| {
+            // A full mailbox loses a fact, and health sees the gap in `seq`.
+            let _ = door.pass(event.clone());
+        });
+        shown
+    }
+
+    fn vendors(&self) -> Result<(BTreeMap<VendorId, Route>, BTreeMap<VendorId, VendorLook>), StartError> {
+        let (mut routes, mut looks) = (BTreeMap::new(), BTreeMap::new());
+        for (n, (id, (profile, config))) in self.plan.vendors.iter().enumerate() {
+            let wired = wire_vendor(&self.kit, profile.clone(), config, &self.places.vendor(n))?;
+            routes.insert(id.clone(), wired.route);
+            looks.insert(id.clone(), wired.look);
+        }
+        Ok((routes, looks))
+    }
+
+    fn api(&self, worker: &Worker) -> Addr<ApiActor> {
+        let home = self.home.clone();
+        let launch = self.kit.launch(self.own, "runtime/api".into(), worker);
+        let vault = Vault::new(launch, (), move |inc| ApiActor::new(inc, home.clone()));
+        self.kit.adopt(self.own, &vault);
+        vault.address().clone()
+    }
+
+    fn debug(&self, worker: &Worker) -> Addr<DebugActor> {
+        let home = self.home.clone();
+        let launch = self.kit.launch(self.own, "runtime/debug".into(), worker);
+        let vault = Vault::new(launch, (), move |inc| DebugActor::new(inc, home.clone()));
+        self.kit.adopt(self.own, &vault);
+        vault.address().clone()
+    }
+
+    fn run(
+        self,
+        gateway: Arc<Gateway>,
+        look: Look,
+        api: Addr<ApiActor>,
+        debug: Addr<DebugActor>,
+        wake: Arc<Notify>,
+    ) -> Result<Arc<Core>, StartError> {
+        let runtime = &self.plan.runtime;
+        let tree = self.kit.tree.clone();
+        let on_fatal = runtime.on_fatal.clone();
+        tree.on_fatal(Box::new(move |cause| match &on_fatal {
+            Some(hear) => hear(cause),
+            None => tracing::error!(target: "mainstay::supervision", %cause, "the runtime cannot go on"),
+        }));
+        #[cfg(feature = "debug-http")]
+        let http = runtime.debug_http.map(|at| crate::debug::DebugHttp::open(at, look.clone())).transpose()?;
+        let watched = self.places.watched();
+        let watchdog = match watched.is_empty() {
+            true => None,
+            false => Some(Watchdog::start(tree.clone(), watched, runtime.watchdog)?),
+        };
+        tree.launch_all();
+        let tasks = self.places.tasks();
+        let (of_sweep, of_redrive) = (gateway.clone(), gateway.clone());
+        tasks.spawn(Box::pin(async move { of_sweep.until_stopped(of_sweep.effects.sweep()).await }));
+        let config = runtime.redrive.clone();
+        tasks.spawn(Box::pin(async move {
+            let again = redrive::redrive_for_ever(of_redrive.clone(), config, wake);
+            of_redrive.until_stopped(again).await;
+        }));
+        let held = Held { _watchdog: watchdog, places: self.places, store_thread: self.store_thread };
+        let core = Arc::new(Core {
+            gateway,
+            look,
+            api,
+            debug,
+            store: self.store,
+            tree,
+            held: Mutex::new(Some(held)),
+            #[cfg(feature = "debug-http")]
+            http,
+        });
+        // Set once, here: nobody else has the lock.
+        let _ = self.home.set(Arc::downgrade(&core));
+        Ok(core)
+    }
+}
+
+impl Core {
+    pub(crate) fn debug_http(&self) -> Option<std::net::SocketAddr> {
+        #[cfg(feature = "debug-http")]
+        return self.http.as_ref().map(crate::debug::DebugHttp::address);
+        #[cfg(not(feature = "debug-http"))]
+        None
+    }
+
+    pub(crate) async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
+        let gateway = &self.gateway;
+        gateway.close();
+        let drained = tokio::time::timeout(deadline, gateway.until_idle()).await.is_ok();
+        if !drained {
+            gateway.dismiss_all();
+            let _ = tokio::time::timeout(LAST_WORDS, gateway.until_idle()).await;
+        }
+        let report =
+            ShutdownReport { drained, still_under_way: gateway.live(), calls: gateway.tally.total() };
+        tracing::info!(target: "mainstay::runtime", drained, under_way = report.still_under_way, "the runtime stops");
+        if let Some(thread) = self.stop() {
+            // What the store took on is written when its thread ends; a disk that hangs does not hold up the host.
+            let ended = tokio::task::spawn_blocking(move || thread.join());
+            let _ = tokio::time::timeout(LAST_WORDS, ended).await;
+        }
+        report
+    }
+
+    /// Stops everything, in reverse order of its start. The second time there is nothing left to stop. The store's thread
+    /// goes on until all it took on is written.
+    fn stop(&self) -> Option<JoinHandle<()>> {
+        let held = self.held.lock().take()?;
+        self.gateway.stop_tasks();
+        self.tree.stop_all();
+        self.gateway.facts.deafen();
+        self.store.close();
+        #[cfg(feature = "debug-http")]
+        if let Some(http) = &self.http {
+            http.close();
+        }
+        // The workers end with their last place.
+        drop(held.places);
+        held.store_thread
+    }
+}
+
+impl Drop for Core {
+    /// The last handle is gone: nobody can call any more.
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Runtime({} vendors)", self.core.gateway.routes.len())
+    }
+}
