@@ -18,8 +18,10 @@ pub mod call;
 pub mod clock;
 pub mod credits;
 pub mod fact;
+pub mod fallback;
 pub mod faults;
 pub mod grant;
+pub mod idempotency;
 pub mod ids;
 #[cfg(feature = "runtime")]
 pub mod kernel;
