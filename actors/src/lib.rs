@@ -20,9 +20,11 @@ pub mod client;
 pub mod clock;
 pub mod credits;
 pub mod fact;
+pub mod fallback;
 pub mod faults;
 pub mod grant;
 pub mod health;
+pub mod idempotency;
 pub mod ids;
 #[cfg(feature = "runtime")]
 pub mod kernel;

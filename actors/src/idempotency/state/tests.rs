@@ -1,0 +1,387 @@
+use std::{cell::Cell, rc::Rc, time::Duration};
+
+use proptest::{collection::vec, prelude::*};
+use uuid::Uuid;
+
+use super::*;
+use crate::clock;
+
+const KEEP: Duration = Duration::from_secs(60);
+
+/// A waiting caller: a number, and whether it went away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Caller(u64, Rc<Cell<bool>>);
+
+impl Waiter for Caller {
+    fn is_gone(&self) -> bool {
+        self.1.get()
+    }
+}
+
+type Table = Keys<u64, Caller>;
+
+fn config(keys_max: usize, joined_max: usize) -> IdempotencyConfig {
+    IdempotencyConfig { keep: KEEP, keys_max, joined_max }
+}
+
+fn key(number: u8) -> IdempotencyKey {
+    IdempotencyKey(format!("key-{number}").into())
+}
+
+fn call(number: u8) -> CallId {
+    CallId(Uuid::from_u128(u128::from(number)))
+}
+
+fn asked(key_number: u8, print: u8, by: u8) -> Asked {
+    Asked { key: key(key_number), fingerprint: Fingerprint([print; 32]), call: call(by), again: false }
+}
+
+fn claim(table: &mut Table, asked: &Asked, now: Instant) -> Decision<u64> {
+    let decision = table.decide_claim(asked, now);
+    table.apply_claim(asked, &decision, now);
+    decision
+}
+
+fn mine(table: &mut Table, asked: &Asked, now: Instant) -> GrantId {
+    match claim(table, asked, now) {
+        Decision::Mine(claim) => claim,
+        other => panic!("not mine: {other:?}"),
+    }
+}
+
+fn report(table: &mut Table, report: KeyReport<u64>, now: Instant) -> Option<Told<u64, Caller>> {
+    table.decide_report(&report).then(|| table.apply_report(report, now)).flatten()
+}
+
+fn end(table: &mut Table, key_number: u8, claim: GrantId, end: End<u64>, now: Instant) -> Option<Told<u64, Caller>> {
+    report(table, KeyReport::Ended { key: key(key_number), claim, end }, now)
+}
+
+fn resolve(table: &mut Table, key_number: u8, by: u8, end: End<u64>, now: Instant) -> Option<Told<u64, Caller>> {
+    report(table, KeyReport::Resolved { key: key(key_number), call: call(by), end }, now)
+}
+
+fn caller(number: u64) -> Caller {
+    Caller(number, Rc::default())
+}
+
+#[test]
+fn a_repeat_joins_the_call_in_flight_and_hears_its_end() {
+    let (mut table, now) = (Table::new(config(10, 10)), clock::now());
+    let first = mine(&mut table, &asked(1, 0, 1), now);
+    assert_eq!(claim(&mut table, &asked(1, 0, 2), now), Decision::Join);
+    table.join(&key(1), caller(2));
+    let told = end(&mut table, 1, first, End::Done(7), now).unwrap();
+    assert_eq!(told.joined, [caller(2)]);
+    assert_eq!(told.answer, Answered::Done { call: call(1), answer: 7 });
+    assert_eq!(claim(&mut table, &asked(1, 0, 3), now), Decision::Stored { call: call(1), answer: 7 });
+}
+
+#[test]
+fn the_same_key_with_another_payload_is_a_conflict_in_every_state() {
+    let (mut table, now) = (Table::new(config(10, 10)), clock::now());
+    let first = mine(&mut table, &asked(1, 0, 1), now);
+    assert_eq!(claim(&mut table, &asked(1, 9, 2), now), Decision::Conflict);
+    assert_eq!(claim(&mut table, &asked(1, 9, 1), now), Decision::Conflict, "the owner itself too");
+    end(&mut table, 1, first, End::Unknown, now);
+    assert_eq!(claim(&mut table, &asked(1, 9, 2), now), Decision::Conflict);
+    resolve(&mut table, 1, 1, End::Done(7), now);
+    assert_eq!(claim(&mut table, &asked(1, 9, 2), now), Decision::Conflict);
+    assert_eq!(table.snapshot(VendorId::new("v").unwrap()).totals.conflicts_total, 4);
+}
+
+#[test]
+fn the_owner_that_asks_again_gets_its_key_again_and_the_lost_claim_has_no_say() {
+    let (mut table, now) = (Table::new(config(10, 10)), clock::now());
+    let lost = mine(&mut table, &asked(1, 0, 1), now);
+    table.join(&key(1), caller(2));
+    let again = mine(&mut table, &asked(1, 0, 1), now);
+    assert_ne!(lost, again);
+    assert_eq!(end(&mut table, 1, lost, End::Free, now), None);
+    assert_eq!(end(&mut table, 1, again, End::Done(7), now).unwrap().joined, [caller(2)], "who joined is kept");
+}
+
+#[test]
+fn a_report_is_applied_once() {
+    let (mut table, now) = (Table::new(config(10, 10)), clock::now());
+    let first = mine(&mut table, &asked(1, 0, 1), now);
+    assert!(end(&mut table, 1, first, End::Free, now).is_some());
+    assert!(end(&mut table, 1, first, End::Free, now).is_none());
+    let second = mine(&mut table, &asked(1, 0, 2), now);
+    assert!(end(&mut table, 1, first, End::Done(7), now).is_none(), "a late report of an old claim");
+    assert!(end(&mut table, 1, second, End::Done(8), now).is_some());
+}
+
+#[test]
+fn an_unknown_key_is_blocked_until_somebody_finds_out() {
+    let (mut table, now) = (Table::new(config(10, 10)), clock::now());
+    let first = mine(&mut table, &asked(1, 0, 1), now);
+    end(&mut table, 1, first, End::Unknown, now);
+    let much_later = now + KEEP * 100;
+    let blocked = Decision::Unknown { call: call(1) };
+    assert_eq!(claim(&mut table, &asked(1, 0, 2), much_later), blocked);
+    assert_eq!(claim(&mut table, &asked(1, 0, 1), much_later), blocked, "its own call too, unless it may try again");
+    assert!(resolve(&mut table, 1, 2, End::Free, much_later).is_none(), "another call cannot resolve it");
+    assert!(resolve(&mut table, 1, 1, End::Free, much_later).is_some());
+    mine(&mut table, &asked(1, 0, 2), much_later);
+}
+
+#[test]
+fn only_the_call_that_left_it_unknown_may_try_again() {
+    let (mut table, now) = (Table::new(config(10, 10)), clock::now());
+    let first = mine(&mut table, &asked(1, 0, 1), now);
+    end(&mut table, 1, first, End::Unknown, now);
+    let other = Asked { again: true, ..asked(1, 0, 2) };
+    assert_eq!(claim(&mut table, &other, now), Decision::Unknown { call: call(1) });
+    let again = mine(&mut table, &Asked { again: true, ..asked(1, 0, 1) }, now);
+    assert_eq!(claim(&mut table, &asked(1, 0, 2), now), Decision::Join);
+    assert!(resolve(&mut table, 1, 1, End::Free, now).is_none(), "in flight again: the claim decides");
+    assert!(end(&mut table, 1, again, End::Done(7), now).is_some());
+}
+
+#[test]
+fn a_stored_answer_is_forgotten_exactly_when_its_time_is_over() {
+    let (mut table, now) = (Table::new(config(10, 10)), clock::now());
+    let first = mine(&mut table, &asked(1, 0, 1), now);
+    end(&mut table, 1, first, End::Done(7), now);
+    assert_eq!(table.next_expiry(), Some(now + KEEP));
+    let just_before = now + KEEP - Duration::from_nanos(1);
+    assert_eq!(claim(&mut table, &asked(1, 0, 2), just_before), Decision::Stored { call: call(1), answer: 7 });
+    mine(&mut table, &asked(1, 9, 2), now + KEEP);
+}
+
+#[test]
+fn a_full_table_forgets_the_oldest_done_key_and_never_one_in_flight_or_unknown() {
+    let (mut table, now) = (Table::new(config(4, 10)), clock::now());
+    mine(&mut table, &asked(1, 0, 1), now);
+    let unknown = mine(&mut table, &asked(2, 0, 2), now);
+    end(&mut table, 2, unknown, End::Unknown, now);
+    for number in [3, 4] {
+        let claim = mine(&mut table, &asked(number, 0, number), now);
+        end(&mut table, number, claim, End::Done(u64::from(number)), now);
+    }
+    mine(&mut table, &asked(5, 0, 5), now);
+    assert_eq!(claim(&mut table, &asked(4, 0, 9), now), Decision::Stored { call: call(4), answer: 4 });
+    mine(&mut table, &asked(6, 0, 6), now);
+    assert_eq!(claim(&mut table, &asked(7, 0, 7), now), Decision::Full { what: "keys", held: 4, limit: 4 });
+    let shown = table.snapshot(VendorId::new("v").unwrap());
+    assert_eq!(
+        (shown.in_flight, shown.stored, shown.unknown, shown.totals.evicted_total, shown.totals.full_total),
+        (3, 0, 1, 2, 1)
+    );
+}
+
+#[test]
+fn callers_who_went_away_make_room_for_others() {
+    let (mut table, now) = (Table::new(config(10, 2)), clock::now());
+    let first = mine(&mut table, &asked(1, 0, 1), now);
+    let (patient, gone) = (caller(2), caller(3));
+    for waiting in [&patient, &gone] {
+        assert_eq!(claim(&mut table, &asked(1, 0, 9), now), Decision::Join);
+        table.join(&key(1), waiting.clone());
+    }
+    let full = Decision::Full { what: "callers joined to one key", held: 2, limit: 2 };
+    assert_eq!(claim(&mut table, &asked(1, 0, 9), now), full);
+    gone.1.set(true);
+    assert_eq!(claim(&mut table, &asked(1, 0, 9), now), Decision::Join);
+    table.join(&key(1), caller(4));
+    assert_eq!(end(&mut table, 1, first, End::Free, now).unwrap().joined, [patient, caller(4)]);
+}
+
+#[test]
+fn what_the_store_remembers_as_unknown_is_blocked_from_the_start() {
+    let (mut table, now) = (Table::new(config(1, 10)), clock::now());
+    assert!(table.restore_unknown(key(1), Fingerprint([0; 32]), call(1)));
+    assert!(!table.restore_unknown(key(1), Fingerprint([0; 32]), call(1)), "there already");
+    assert!(!table.restore_unknown(key(2), Fingerprint([0; 32]), call(2)), "no room");
+    assert_eq!(claim(&mut table, &asked(1, 0, 2), now), Decision::Unknown { call: call(1) });
+}
+
+// ---- against a naive model ----
+
+#[derive(Debug, Clone)]
+enum Step {
+    Claim { key: u8, print: u8, call: u8, again: bool },
+    End { key: u8, stale: bool, end: End<u64> },
+    Resolve { key: u8, call: u8, end: End<u64> },
+    Leave { joined: usize },
+    Wait(u64),
+}
+
+fn any_end() -> impl Strategy<Value = End<u64>> {
+    prop_oneof![2 => any::<u64>().prop_map(End::Done), 1 => Just(End::Free), 1 => Just(End::Unknown)]
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0u8..5, prop_oneof![9 => Just(0u8), 1 => Just(1u8)], 0u8..4, any::<bool>())
+            .prop_map(|(key, print, call, again)| Step::Claim { key, print, call, again }),
+        4 => (0u8..5, prop::bool::weighted(0.2), any_end()).prop_map(|(key, stale, end)| Step::End { key, stale, end }),
+        1 => (0u8..5, 0u8..4, any_end()).prop_map(|(key, call, end)| Step::Resolve { key, call, end }),
+        1 => (0usize..8).prop_map(|joined| Step::Leave { joined }),
+        2 => (1u64..50).prop_map(Step::Wait),
+    ]
+}
+
+#[derive(Debug, Clone)]
+enum Is {
+    InFlight { owner: u8, claim: GrantId, joined: Vec<Caller> },
+    Done { by: u8, answer: u64, at: Instant },
+    Unknown { by: u8 },
+}
+
+/// A list of keys, oldest end first, searched from the front for everything.
+#[derive(Debug, Default)]
+struct Model(Vec<(u8, u8, Is)>);
+
+const KEYS_MAX: usize = 3;
+const JOINED_MAX: usize = 2;
+
+impl Model {
+    fn expire(&mut self, now: Instant) {
+        self.0.retain(|(_, _, is)| !matches!(is, Is::Done { at, .. } if *at + KEEP <= now));
+    }
+
+    fn find(&mut self, key: u8) -> Option<&mut (u8, u8, Is)> {
+        self.0.iter_mut().find(|(known, ..)| *known == key)
+    }
+
+    /// What the table should say; `Mine` with the claim it said.
+    fn expect(&mut self, (key, print, by, again): (u8, u8, u8, bool), claim: GrantId) -> Decision<u64> {
+        let held = self.0.len();
+        let done = self.0.iter().position(|(_, _, is)| matches!(is, Is::Done { .. }));
+        let Some((_, known, is)) = self.find(key) else {
+            if held == KEYS_MAX {
+                let Some(oldest) = done else {
+                    return Decision::Full { what: "keys", held, limit: KEYS_MAX };
+                };
+                self.0.remove(oldest);
+            }
+            self.0.push((key, print, Is::InFlight { owner: by, claim, joined: Vec::new() }));
+            return Decision::Mine(claim);
+        };
+        if *known != print {
+            return Decision::Conflict;
+        }
+        match is {
+            Is::InFlight { owner, claim: old, .. } if *owner == by => {
+                *old = claim;
+                Decision::Mine(claim)
+            }
+            Is::InFlight { joined, .. } => {
+                let held = joined.iter().filter(|caller| !caller.is_gone()).count();
+                if held < JOINED_MAX {
+                    return Decision::Join;
+                }
+                Decision::Full { what: "callers joined to one key", held, limit: JOINED_MAX }
+            }
+            Is::Done { by, answer, .. } => Decision::Stored { call: call(*by), answer: *answer },
+            Is::Unknown { by: left } if again && *left == by => {
+                *is = Is::InFlight { owner: by, claim, joined: Vec::new() };
+                Decision::Mine(claim)
+            }
+            Is::Unknown { by } => Decision::Unknown { call: call(*by) },
+        }
+    }
+
+    fn end(&mut self, key: u8, by: u8, end: &End<u64>, now: Instant) -> Answered<u64> {
+        let at = self.0.iter().position(|(known, ..)| *known == key).unwrap();
+        let (_, print, _) = self.0.remove(at);
+        match end {
+            End::Free => Answered::Freed,
+            End::Unknown => {
+                self.0.push((key, print, Is::Unknown { by }));
+                Answered::Unknown { call: call(by) }
+            }
+            End::Done(answer) => {
+                self.0.push((key, print, Is::Done { by, answer: *answer, at: now }));
+                Answered::Done { call: call(by), answer: *answer }
+            }
+        }
+    }
+}
+
+struct Run {
+    table: Table,
+    model: Model,
+    now: Instant,
+    joined: Vec<Caller>,
+}
+
+impl Run {
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Wait(seconds) => self.now += Duration::from_secs(*seconds),
+            Step::Leave { joined } => {
+                if let Some(caller) = self.joined.get(*joined) {
+                    caller.1.set(true);
+                }
+            }
+            Step::Claim { key, print, call, again } => self.claim(*key, *print, *call, *again),
+            Step::End { key, stale, end } => self.end(*key, *stale, end),
+            Step::Resolve { key, call, end } => self.resolve(*key, *call, end),
+        }
+    }
+
+    fn claim(&mut self, number: u8, print: u8, by: u8, again: bool) {
+        let said = claim(&mut self.table, &Asked { again, ..asked(number, print, by) }, self.now);
+        let fresh = if let Decision::Mine(claim) = said { claim } else { GrantId(0) };
+        self.model.expire(self.now);
+        assert_eq!(said, self.model.expect((number, print, by, again), fresh));
+        if said == Decision::Join {
+            let waiting = caller(self.joined.len() as u64);
+            self.joined.push(waiting.clone());
+            self.table.join(&key(number), waiting.clone());
+            if let Some((_, _, Is::InFlight { joined, .. })) = self.model.find(number) {
+                joined.push(waiting);
+            }
+        }
+    }
+
+    fn end(&mut self, number: u8, stale: bool, how: &End<u64>) {
+        let Some((_, _, Is::InFlight { owner, claim, joined })) = self.model.find(number).cloned() else {
+            return assert_eq!(end(&mut self.table, number, GrantId(1), how.clone(), self.now), None);
+        };
+        if stale {
+            return assert_eq!(end(&mut self.table, number, GrantId(claim.0 - 1), how.clone(), self.now), None);
+        }
+        let told = end(&mut self.table, number, claim, how.clone(), self.now).unwrap();
+        assert_eq!(told.answer, self.model.end(number, owner, how, self.now));
+        let here = |callers: Vec<Caller>| callers.into_iter().filter(|c| !c.is_gone()).collect::<Vec<_>>();
+        assert_eq!(here(told.joined), here(joined), "nobody who still waits is forgotten");
+    }
+
+    fn resolve(&mut self, number: u8, by: u8, how: &End<u64>) {
+        let told = resolve(&mut self.table, number, by, how.clone(), self.now);
+        let ours = matches!(self.model.find(number), Some((_, _, Is::Unknown { by: left })) if *left == by);
+        assert_eq!(told.is_some(), ours && *how != End::Unknown);
+        if told.is_some() {
+            self.model.end(number, by, how, self.now);
+        }
+    }
+
+    fn check(&mut self) {
+        self.table.expire(self.now);
+        self.model.expire(self.now);
+        let shown = self.table.snapshot(VendorId::new("v").unwrap());
+        let count = |wanted: fn(&Is) -> bool| self.model.0.iter().filter(|(_, _, is)| wanted(is)).count();
+        assert_eq!(shown.in_flight, count(|is| matches!(is, Is::InFlight { .. })));
+        assert_eq!(shown.stored, count(|is| matches!(is, Is::Done { .. })));
+        assert_eq!(shown.unknown, count(|is| matches!(is, Is::Unknown { .. })));
+        assert!(self.table.entries.len() <= KEYS_MAX);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn the_table_does_what_a_plain_list_would_do(steps in vec(any_step(), 1..80)) {
+        let table = Table::new(config(KEYS_MAX, JOINED_MAX));
+        let mut run = Run { table, model: Model::default(), now: clock::now(), joined: Vec::new() };
+        for step in &steps {
+            run.step(step);
+            run.check();
+        }
+    }
+}
