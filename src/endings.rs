@@ -233,7 +233,7 @@ async fn parked(
         }
     };
     let letter = parked.id;
-    finish(claim, End::Done(Shared::Parked { call: call.id, letter, because: because.clone() }));
+    finish(claim, End::Parked(Shared::Parked { call: call.id, letter, because: because.clone() }));
     match due {
         Some(due) => (Some(FinalState::Queued), Ok(Answer::Queued { letter, due, because })),
         None => (Some(FinalState::DeadLettered), Err(CallError::DeadLettered { call: call.id, letter, because })),

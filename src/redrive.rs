@@ -135,7 +135,7 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState) -> (F
             gateway.effects.forget_early(call.id);
             if let Origin::Redrive(letter) = entry.origin {
                 let parked = Shared::Parked { call: call.id, letter, because: because.clone() };
-                finish(claim, End::Done(parked));
+                finish(claim, End::Parked(parked));
             }
             (from, not_done(gateway, call, &because))
         }

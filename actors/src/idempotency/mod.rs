@@ -23,6 +23,9 @@
 //!                                        claim: Unknown
 //! ```
 //!
+//! A call that is parked for later ends its claim as *parked*: repeats get that answer ("it waits as letter X"), and only
+//! the same call takes the key up again, when it is done from where it is parked.
+//!
 //! A claim that is dropped without a word is Free if nothing can have been sent, else Unknown.
 //!
 //! # Limits and defaults ([`IdempotencyConfig`])
@@ -33,7 +36,7 @@
 //! | callers joined to one key | 1,000 | refused as full |
 //! | life of a done key | 24 h | forgotten |
 //!
-//! Keys in flight and unknown ones are never forgotten to make room.
+//! Keys in flight, parked and unknown ones are never forgotten to make room.
 //!
 //! # What happens on restart
 //!

@@ -16,6 +16,8 @@ pub struct KeySnapshot {
     pub stored: usize,
     /// Keys whose effect is unknown.
     pub unknown: usize,
+    /// Keys whose call is parked.
+    pub parked: usize,
     /// What was counted since the start of the process.
     #[serde(flatten)]
     pub totals: KeyTotals,
@@ -42,6 +44,6 @@ impl KeySnapshot {
     /// The snapshot of an empty table.
     pub fn empty(vendor: VendorId, config: &IdempotencyConfig) -> Self {
         let totals = KeyTotals::default();
-        Self { vendor, in_flight: 0, stored: 0, unknown: 0, totals, keys_max: config.keys_max }
+        Self { vendor, in_flight: 0, stored: 0, unknown: 0, parked: 0, totals, keys_max: config.keys_max }
     }
 }

@@ -69,6 +69,9 @@ pub enum Decision<V> {
 pub enum End<V> {
     /// The effect is done, or the vendor took it on: this answer answers every repeat.
     Done(V),
+    /// There was no effect yet, and the call is parked: this answer answers every repeat, until the same call takes the key
+    /// up again. Never forgotten to make room.
+    Parked(V),
     /// There was definitely no effect: the key may be claimed anew.
     Free,
     /// There may have been an effect: the key is blocked until somebody finds out.
@@ -87,11 +90,11 @@ pub enum KeyReport<V> {
         /// How.
         end: End<V>,
     },
-    /// An unknown effect was found out: by the vendor's callback, by a query, or by a person.
+    /// An unknown effect was found out, by the vendor's callback, by a query, or by a person; or a parked call was given up.
     Resolved {
         /// Which key.
         key: IdempotencyKey,
-        /// The call that left it unknown; ignored if the key is not unknown by this call.
+        /// The call that left it so; ignored if the key is not unknown or parked by this call.
         call: CallId,
         /// What it came to. `Unknown` changes nothing.
         end: End<V>,
@@ -131,6 +134,7 @@ enum Stage<V, W> {
     InFlight { owner: CallId, claim: GrantId, joined: Vec<W> },
     Done { call: CallId, answer: V, at: Instant },
     Unknown { call: CallId },
+    Parked { call: CallId, answer: V },
 }
 
 #[derive(Debug)]
@@ -147,6 +151,7 @@ pub struct Keys<V, W> {
     /// Exactly the done keys, oldest first.
     done: VecDeque<(Instant, IdempotencyKey)>,
     unknown: usize,
+    parked: usize,
     next_claim: u64,
     totals: KeyTotals,
 }
@@ -159,6 +164,7 @@ impl<V, W> Keys<V, W> {
             entries: HashMap::new(),
             done: VecDeque::new(),
             unknown: 0,
+            parked: 0,
             next_claim: 1,
             totals: KeyTotals::default(),
         }
@@ -192,9 +198,10 @@ impl<V, W> Keys<V, W> {
         let (held, stored) = (self.entries.len(), self.done.len());
         KeySnapshot {
             vendor,
-            in_flight: held - stored - self.unknown,
+            in_flight: held - stored - self.unknown - self.parked,
             stored,
             unknown: self.unknown,
+            parked: self.parked,
             totals: self.totals,
             keys_max: self.config.keys_max,
         }
@@ -223,7 +230,10 @@ impl<V: Clone, W: Waiter> Keys<V, W> {
         match &entry.stage {
             Stage::InFlight { owner, .. } if *owner == asked.call => self.mine(),
             Stage::InFlight { joined, .. } => self.decide_join(joined),
-            Stage::Done { call, answer, .. } => Decision::Stored { call: *call, answer: answer.clone() },
+            Stage::Parked { call, .. } if *call == asked.call => self.mine(),
+            Stage::Done { call, answer, .. } | Stage::Parked { call, answer } => {
+                Decision::Stored { call: *call, answer: answer.clone() }
+            }
             Stage::Unknown { call } if asked.again && *call == asked.call => self.mine(),
             Stage::Unknown { call } => Decision::Unknown { call: *call },
         }
@@ -277,6 +287,10 @@ impl<V: Clone, W: Waiter> Keys<V, W> {
                     self.unknown -= 1;
                     Vec::new()
                 }
+                Stage::Parked { .. } => {
+                    self.parked -= 1;
+                    Vec::new()
+                }
             };
             entry.stage = Stage::InFlight { owner: asked.call, claim, joined };
             return;
@@ -307,7 +321,11 @@ impl<V: Clone, W: Waiter> Keys<V, W> {
                 .is_some_and(|entry| matches!(&entry.stage, Stage::InFlight { claim, .. } if claim == ended)),
             KeyReport::Resolved { end: End::Unknown, .. } => false,
             KeyReport::Resolved { key, call: by, .. } => {
-                self.entries.get(key).is_some_and(|entry| matches!(&entry.stage, Stage::Unknown { call } if call == by))
+                let left_by = |stage: &Stage<V, W>| match stage {
+                    Stage::Unknown { call } | Stage::Parked { call, .. } => Some(*call),
+                    Stage::InFlight { .. } | Stage::Done { .. } => None,
+                };
+                self.entries.get(key).is_some_and(|entry| left_by(&entry.stage) == Some(*by))
             }
         }
     }
@@ -320,6 +338,10 @@ impl<V: Clone, W: Waiter> Keys<V, W> {
             Stage::InFlight { owner, joined, .. } => (owner, joined),
             Stage::Unknown { call } => {
                 self.unknown -= 1;
+                (call, Vec::new())
+            }
+            Stage::Parked { call, .. } => {
+                self.parked -= 1;
                 (call, Vec::new())
             }
             Stage::Done { .. } => {
@@ -344,6 +366,10 @@ impl<V: Clone, W: Waiter> Keys<V, W> {
             End::Unknown => {
                 self.unknown += 1;
                 (Stage::Unknown { call }, Answered::Unknown { call })
+            }
+            End::Parked(answer) => {
+                self.parked += 1;
+                (Stage::Parked { call, answer: answer.clone() }, Answered::Done { call, answer })
             }
             End::Done(answer) => {
                 // The queue is in order whatever clock the caller has.

@@ -209,7 +209,12 @@ enum Step {
 }
 
 fn any_end() -> impl Strategy<Value = End<u64>> {
-    prop_oneof![2 => any::<u64>().prop_map(End::Done), 1 => Just(End::Free), 1 => Just(End::Unknown)]
+    prop_oneof![
+        2 => any::<u64>().prop_map(End::Done),
+        1 => any::<u64>().prop_map(End::Parked),
+        1 => Just(End::Free),
+        1 => Just(End::Unknown),
+    ]
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -228,6 +233,7 @@ enum Is {
     InFlight { owner: u8, claim: GrantId, joined: Vec<Caller> },
     Done { by: u8, answer: u64, at: Instant },
     Unknown { by: u8 },
+    Parked { by: u8, answer: u64 },
 }
 
 /// A list of keys, oldest end first, searched from the front for everything.
@@ -281,6 +287,11 @@ impl Model {
                 Decision::Mine(claim)
             }
             Is::Unknown { by } => Decision::Unknown { call: call(*by) },
+            Is::Parked { by: left, .. } if *left == by => {
+                *is = Is::InFlight { owner: by, claim, joined: Vec::new() };
+                Decision::Mine(claim)
+            }
+            Is::Parked { by, answer } => Decision::Stored { call: call(*by), answer: *answer },
         }
     }
 
@@ -292,6 +303,10 @@ impl Model {
             End::Unknown => {
                 self.0.push((key, print, Is::Unknown { by }));
                 Answered::Unknown { call: call(by) }
+            }
+            End::Parked(answer) => {
+                self.0.push((key, print, Is::Parked { by, answer: *answer }));
+                Answered::Done { call: call(by), answer: *answer }
             }
             End::Done(answer) => {
                 self.0.push((key, print, Is::Done { by, answer: *answer, at: now }));
@@ -353,7 +368,7 @@ impl Run {
 
     fn resolve(&mut self, number: u8, by: u8, how: &End<u64>) {
         let told = resolve(&mut self.table, number, by, how.clone(), self.now);
-        let ours = matches!(self.model.find(number), Some((_, _, Is::Unknown { by: left })) if *left == by);
+        let ours = matches!(self.model.find(number), Some((_, _, Is::Unknown { by: left } | Is::Parked { by: left, .. })) if *left == by);
         assert_eq!(told.is_some(), ours && *how != End::Unknown);
         if told.is_some() {
             self.model.end(number, by, how, self.now);
@@ -368,6 +383,7 @@ impl Run {
         assert_eq!(shown.in_flight, count(|is| matches!(is, Is::InFlight { .. })));
         assert_eq!(shown.stored, count(|is| matches!(is, Is::Done { .. })));
         assert_eq!(shown.unknown, count(|is| matches!(is, Is::Unknown { .. })));
+        assert_eq!(shown.parked, count(|is| matches!(is, Is::Parked { .. })));
         assert!(self.table.entries.len() <= KEYS_MAX);
     }
 }
@@ -384,4 +400,16 @@ proptest! {
             run.check();
         }
     }
+}
+
+#[test]
+fn a_parked_call_answers_repeats_and_takes_its_key_up_again_itself() {
+    let (mut table, now) = (Table::new(config(10, 10)), clock::now());
+    let first = mine(&mut table, &asked(1, 0, 1), now);
+    end(&mut table, 1, first, End::Parked(7), now);
+    assert_eq!(claim(&mut table, &asked(1, 0, 2), now), Decision::Stored { call: call(1), answer: 7 });
+    let second = mine(&mut table, &asked(1, 0, 1), now);
+    assert_eq!(claim(&mut table, &asked(1, 0, 2), now), Decision::Join);
+    end(&mut table, 1, second, End::Done(8), now);
+    assert_eq!(claim(&mut table, &asked(1, 0, 3), now), Decision::Stored { call: call(1), answer: 8 });
 }
