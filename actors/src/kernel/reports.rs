@@ -138,7 +138,7 @@ mod tests {
         let reports = Reports::<u8>::new();
         reports.push(7);
         let bell = Waker::from(Arc::new(Bell::default()));
-        let mut begin = || reports.begin(1, &Context::from_waker(&bell));
+        let begin = || reports.begin(1, &Context::from_waker(&bell));
         assert_eq!((begin(), begin()), (Some((0, 1, 7)), Some((0, 2, 7))));
         reports.applied(0);
         reports.applied(0);
