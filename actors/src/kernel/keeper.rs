@@ -30,24 +30,35 @@ enum Stage<A: Resident> {
     Ended,
 }
 
-pub(super) struct Keeper<A: Resident> {
+/// A generation's place on a thread, from the order to launch it until its end. If the thread ends first, the vault hears.
+pub(super) struct Seat<A: Resident> {
     vault: Arc<Vault<A>>,
     generation: u64,
-    stage: Stage<A>,
-    /// Dropped with the keeper: whoever waits for its end hears of it.
+    /// Dropped with the seat: whoever waits for its end hears of it.
     _ended: oneshot::Sender<()>,
 }
 
+impl<A: Resident> Seat<A> {
+    pub(super) fn new(vault: Arc<Vault<A>>, generation: u64, ended: oneshot::Sender<()>) -> Self {
+        Self { vault, generation, _ended: ended }
+    }
+}
+
+impl<A: Resident> Drop for Seat<A> {
+    fn drop(&mut self) {
+        self.vault.abandon(self.generation);
+    }
+}
+
+pub(super) struct Keeper<A: Resident> {
+    seat: Seat<A>,
+    stage: Stage<A>,
+}
+
 impl<A: Resident> Keeper<A> {
-    pub(super) fn new(
-        vault: Arc<Vault<A>>,
-        generation: u64,
-        predecessor: Option<oneshot::Receiver<()>>,
-        ended: oneshot::Sender<()>,
-    ) -> Self {
+    pub(super) fn new(seat: Seat<A>, predecessor: Option<oneshot::Receiver<()>>) -> Self {
         remember_panic_places();
-        let stage = predecessor.map_or(Stage::Build, Stage::Waiting);
-        Self { vault, generation, stage, _ended: ended }
+        Self { seat, stage: predecessor.map_or(Stage::Build, Stage::Waiting) }
     }
 
     /// Drops an incarnation outside any unwind, so that a second panic in its destructor is contained.
@@ -60,24 +71,28 @@ impl<A: Resident> Keeper<A> {
     }
 
     fn exited(&mut self, cause: Cause, detail: Arc<str>) {
-        let exit = self.vault.record_exit(self.generation, cause, detail);
+        let vault = self.seat.vault.clone();
+        let exit = vault.record_exit(self.seat.generation, cause, detail);
         self.bury();
         let Some(exit) = exit else { return };
-        let verdict = self.vault.overseer().on_exit(self.vault.id(), &exit);
+        let verdict = vault.overseer().on_exit(vault.id(), &exit);
         let (state, parked) = match &verdict {
             Verdict::Restart { .. } => (ChildState::Backoff, None),
             Verdict::Park { cause } => (ChildState::Parked, Some(cause.clone())),
             Verdict::Leave => (ChildState::Stopped, None),
         };
-        let Some(generation) = self.vault.advance(self.generation, state, parked) else { return };
-        self.generation = generation;
-        if let Verdict::Restart { after } = verdict {
-            self.stage = if after.is_zero() { Stage::Build } else { Stage::Backoff(Box::pin(sleep(after))) };
+        let Some(generation) = vault.advance(self.seat.generation, state, parked) else { return };
+        self.seat.generation = generation;
+        match verdict {
+            Verdict::Restart { after } if after.is_zero() => self.stage = Stage::Build,
+            Verdict::Restart { after } => self.stage = Stage::Backoff(Box::pin(sleep(after))),
+            Verdict::Park { .. } => {}
+            Verdict::Leave => vault.close(),
         }
     }
 
     fn build(&mut self) {
-        let (vault, generation) = (self.vault.clone(), self.generation);
+        let (vault, generation) = (self.seat.vault.clone(), self.seat.generation);
         let built = catch_unwind(AssertUnwindSafe(|| {
             let actor = vault.build(generation);
             let ctx = Context::new();
@@ -86,7 +101,7 @@ impl<A: Resident> Keeper<A> {
         match built {
             Ok(body) => {
                 self.stage = Stage::Up(body);
-                self.vault.mark_up(generation);
+                self.seat.vault.mark_up(generation);
             }
             Err(panic) => self.exited(Cause::Factory, text_of(&*panic)),
         }
@@ -104,13 +119,15 @@ impl<A: Resident> Future for Keeper<A> {
     fn poll(self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<()> {
         let this = self.get_mut();
         loop {
-            if !this.vault.is_current(this.generation) {
+            let current = this.seat.vault.is_current(this.seat.generation);
+            if !current && !matches!(this.stage, Stage::Waiting(_)) {
                 this.bury();
                 return Poll::Ready(());
             }
-            this.vault.note_keeper(this.generation, cx.waker());
+            this.seat.vault.note_keeper(this.seat.generation, cx.waker());
             match &mut this.stage {
                 Stage::Ended => return Poll::Ready(()),
+                // Replaced while it waited, it waits on: its successor waits for it, and so for the one before.
                 Stage::Waiting(end) => match Pin::new(end).poll(cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(_) => this.stage = Stage::Build,

@@ -25,25 +25,27 @@ pub(super) struct Pump<A: Resident> {
     vault: Arc<Vault<A>>,
     generation: u64,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Something may have changed since the last publication. True at first: the predecessor may have crashed before its own.
+    unpublished: bool,
 }
 
 impl<A: Resident> Pump<A> {
     pub(super) fn new(vault: Arc<Vault<A>>, generation: u64) -> Self {
-        Self { vault, generation, timer: None }
+        Self { vault, generation, timer: None, unpublished: true }
     }
 
     fn step(&self, actor: &mut A, ctx: &mut Context<A>, cx: &mut Cx<'_>) -> Step {
         if !self.vault.is_current(self.generation) {
             return Step::Fenced;
         }
-        if let Some((seq, attempts, report)) = self.vault.reports().begin(cx) {
+        if let Some((seq, attempts, report)) = self.vault.reports().begin(self.generation, cx) {
             self.apply(actor, ctx, seq, attempts, &report);
             return Step::Worked;
         }
         match self.vault.next(self.generation, cx) {
             Next::Letter(mut envelope) => {
                 envelope.handle(actor, ctx);
-                self.vault.done();
+                self.vault.done(self.generation);
                 Step::Worked
             }
             Next::Nothing => Step::Idle,
@@ -59,7 +61,7 @@ impl<A: Resident> Pump<A> {
             return;
         }
         actor.on_report(report, ctx);
-        vault.done();
+        vault.done(self.generation);
         // A fenced incarnation changed nothing; its successor takes the report again.
         if vault.is_current(self.generation) {
             vault.reports().applied(seq);
@@ -82,8 +84,15 @@ impl<A: Resident> Pump<A> {
         }
         self.timer = None;
         actor.on_deadline(ctx);
-        self.vault.done();
+        self.vault.done(self.generation);
         Step::Worked
+    }
+
+    /// Shows what changed. A replaced incarnation must not cover what its successor has shown.
+    fn publish(&mut self, actor: &mut A) {
+        if std::mem::take(&mut self.unpublished) && self.vault.is_current(self.generation) {
+            actor.publish();
+        }
     }
 }
 
@@ -92,7 +101,6 @@ impl<A: Resident> ActorFuture<A> for Pump<A> {
 
     fn poll(self: Pin<&mut Self>, actor: &mut A, ctx: &mut Context<A>, cx: &mut Cx<'_>) -> Poll<()> {
         let this = self.get_mut();
-        let mut worked = false;
         for _ in 0..BATCH {
             if ctx.waiting() {
                 break; // the context polls us again when what it waits for is done
@@ -102,11 +110,9 @@ impl<A: Resident> ActorFuture<A> for Pump<A> {
                 step => step,
             };
             match step {
-                Step::Worked => worked = true,
+                Step::Worked => this.unpublished = true,
                 Step::Idle => {
-                    if worked {
-                        actor.publish();
-                    }
+                    this.publish(actor);
                     return Poll::Pending;
                 }
                 Step::Fenced => {
@@ -115,12 +121,12 @@ impl<A: Resident> ActorFuture<A> for Pump<A> {
                 }
             }
         }
-        actor.publish();
         // The timer must not starve behind a full mailbox.
-        let _ = this.tick(actor, ctx, cx);
         if !ctx.waiting() {
+            this.unpublished |= matches!(this.tick(actor, ctx, cx), Step::Worked);
             cx.waker().wake_by_ref();
         }
+        this.publish(actor);
         Poll::Pending
     }
 }

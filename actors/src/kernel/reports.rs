@@ -25,7 +25,8 @@ struct Entry<R> {
 struct Queue<R> {
     waiting: VecDeque<Entry<R>>,
     next_seq: u64,
-    waker: Option<Waker>,
+    /// Whom to wake, and which incarnation that is.
+    waker: Option<(u64, Waker)>,
 }
 
 /// The queue of one guard. Its length is bounded by the grants that are out, which admission bounds.
@@ -45,7 +46,7 @@ impl<R: Clone> Reports<R> {
         queue.waiting.push_back(Entry { seq, attempts: 0, report });
         let waker = queue.waker.take();
         drop(queue);
-        if let Some(waker) = waker {
+        if let Some((_, waker)) = waker {
             waker.wake();
         }
     }
@@ -61,10 +62,14 @@ impl<R: Clone> Reports<R> {
     }
 
     /// The oldest report and how often it was begun, this time included. It stays in the queue until [`Self::applied`].
-    pub(super) fn begin(&self, cx: &Context<'_>) -> Option<(u64, u32, R)> {
+    ///
+    /// A replaced incarnation that has not noticed yet may still look in; it must not be woken in its successor's place.
+    pub(super) fn begin(&self, generation: u64, cx: &Context<'_>) -> Option<(u64, u32, R)> {
         let mut queue = self.0.lock();
         let Some(entry) = queue.waiting.front_mut() else {
-            queue.waker = Some(cx.waker().clone());
+            if queue.waker.as_ref().is_none_or(|(known, _)| *known <= generation) {
+                queue.waker = Some((generation, cx.waker().clone()));
+            }
             return None;
         };
         entry.attempts += 1;
@@ -95,5 +100,48 @@ impl<R> Clone for Reports<R> {
 impl<R> fmt::Debug for Reports<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Reports({} waiting)", self.0.lock().waiting.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicU32, Ordering::SeqCst},
+        task::Wake,
+    };
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Bell(AtomicU32);
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_replaced_incarnation_is_not_woken_in_its_successors_place() {
+        let reports = Reports::<u8>::new();
+        let (old, new) = (Arc::new(Bell::default()), Arc::new(Bell::default()));
+        let look = |generation, bell: &Arc<Bell>| {
+            reports.begin(generation, &Context::from_waker(&Waker::from(bell.clone()))).is_none()
+        };
+        assert!(look(1, &old) && look(2, &new) && look(1, &old));
+        reports.push(0);
+        assert_eq!((old.0.load(SeqCst), new.0.load(SeqCst)), (0, 1));
+    }
+
+    #[test]
+    fn a_report_stays_until_it_is_applied_and_counts_its_attempts() {
+        let reports = Reports::<u8>::new();
+        reports.push(7);
+        let bell = Waker::from(Arc::new(Bell::default()));
+        let begin = || reports.begin(1, &Context::from_waker(&bell));
+        assert_eq!((begin(), begin()), (Some((0, 1, 7)), Some((0, 2, 7))));
+        reports.applied(0);
+        reports.applied(0);
+        assert!(reports.is_empty() && begin().is_none());
     }
 }

@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicU64, Ordering::SeqCst},
     },
     task::{Context as Cx, Poll, Waker},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use actix::{
@@ -23,9 +23,12 @@ use tokio::sync::oneshot;
 
 use super::{
     Cause, Child, ChildState, ChildStatus, Depth, Door, Exit, Fence, Fenced, Hazard, Hop, Overseer, Reports, Worker,
-    keeper::Keeper,
+    keeper::{Keeper, Seat},
 };
 use crate::ids::{ActorId, CallId};
+
+/// How long a decision may hold the state before an evacuation takes its thread for stuck inside it.
+const STATE_HELD_AFTER: Duration = Duration::from_millis(50);
 
 /// An actor that lives in a vault.
 pub trait Resident: Actor<Context = Context<Self>> + Unpin {
@@ -73,14 +76,27 @@ pub struct Incarnation<A: Resident> {
 struct Shared<S> {
     id: ActorId,
     state: Mutex<S>,
-    in_hand: Mutex<Option<(&'static str, Option<CallId>)>>,
+    in_hand: Mutex<Option<InHand>>,
     hazard: Arc<dyn Hazard>,
+}
+
+/// What an incarnation has begun. A replaced one that wakes up does not write over its successor's.
+struct InHand {
+    generation: u64,
+    message: &'static str,
+    call: Option<CallId>,
 }
 
 impl<A: Resident> Incarnation<A> {
     /// Notes what is begun, for the crash record, and lets the fault injector strike. The first line of every handler.
     pub fn begin(&self, message: &'static str, call: Option<CallId>) {
-        *self.shared.in_hand.lock() = Some((message, call));
+        let generation = self.fence.generation();
+        {
+            let mut in_hand = self.shared.in_hand.lock();
+            if in_hand.as_ref().is_none_or(|known| known.generation <= generation) {
+                *in_hand = Some(InHand { generation, message, call });
+            }
+        }
         self.shared.hazard.strike(&self.shared.id, message);
     }
 
@@ -232,8 +248,8 @@ impl<A: Resident> Vault<A> {
         }
     }
 
-    pub(super) fn done(&self) {
-        *self.shared.in_hand.lock() = None;
+    pub(super) fn done(&self, generation: u64) {
+        self.shared.in_hand.lock().take_if(|known| known.generation == generation);
     }
 
     pub(super) fn build(&self, generation: u64) -> A {
@@ -264,21 +280,22 @@ impl<A: Resident> Vault<A> {
         self.overseer.on_start(&self.shared.id, generation);
     }
 
-    /// Records an exit of the current incarnation and fences it. `None` when it was replaced already.
+    /// Records an exit of the current incarnation. `None` when it was replaced already.
     pub(super) fn record_exit(&self, generation: u64, cause: Cause, detail: Arc<str>) -> Option<Exit> {
         let mut link = self.link.lock();
         if !self.is_current(generation) {
             return None;
         }
-        let exit = Exit { cause, detail, generation, in_hand: self.take_in_hand() };
+        let exit = Exit { cause, detail, generation, in_hand: self.take_in_hand(generation) };
         link.last_exit = Some(exit.clone());
         Some(exit)
     }
 
-    fn take_in_hand(&self) -> Option<Arc<str>> {
-        self.shared.in_hand.lock().take().map(|(message, call)| match call {
-            Some(call) => format!("{message} of call {call}").into(),
-            None => message.into(),
+    fn take_in_hand(&self, generation: u64) -> Option<Arc<str>> {
+        let in_hand = self.shared.in_hand.lock().take_if(|known| known.generation == generation)?;
+        Some(match in_hand.call {
+            Some(call) => format!("{} of call {call}", in_hand.message).into(),
+            None => in_hand.message.into(),
         })
     }
 
@@ -297,6 +314,21 @@ impl<A: Resident> Vault<A> {
             link.restarts += 1;
         }
         Some(next)
+    }
+
+    /// Drops what is queued, which answers it; the address says from now on that the actor was stopped.
+    pub(super) fn close(&self) {
+        let queued = self.mailbox.lock().take();
+        drop(queued);
+    }
+
+    /// The thread of this incarnation ended, and with it its keeper: nobody serves until it is launched elsewhere.
+    pub(super) fn abandon(&self, generation: u64) {
+        let mut link = self.link.lock();
+        if self.is_current(generation) && !matches!(link.state, ChildState::Parked | ChildState::Stopped) {
+            link.state = ChildState::Parked;
+            link.parked = Some("its thread ended".into());
+        }
     }
 
     /// Fences the present incarnation and starts a keeper for the next one.
@@ -325,8 +357,9 @@ impl<A: Resident> Vault<A> {
         if let Some(waker) = waker {
             waker.wake();
         }
+        let seat = Seat::new(vault, generation, ended);
         worker.run(move || {
-            tokio::task::spawn_local(Keeper::new(vault, generation, old, ended));
+            tokio::task::spawn_local(Keeper::new(seat, old));
         });
     }
 
@@ -386,10 +419,12 @@ impl<A: Resident> Child for Vault<A> {
                 cause: Cause::Hang,
                 detail: format!("thread {} did not turn", link.worker.name()).into(),
                 generation: self.current.load(SeqCst),
-                in_hand: self.take_in_hand(),
+                in_hand: self.take_in_hand(self.current.load(SeqCst)),
             });
         }
-        self.relaunch(Some(to), false);
+        // Stuck inside a decision it holds the state: a successor that did not wait would block the spare thread as well.
+        let state_is_held = self.shared.state.try_lock_for(STATE_HELD_AFTER).is_none();
+        self.relaunch(Some(to), state_is_held);
     }
 
     fn worker(&self) -> Worker {
@@ -402,8 +437,7 @@ impl<A: Resident> Child for Vault<A> {
 
     fn stop(&self) {
         self.fence_with(ChildState::Stopped, None);
-        let queued = self.mailbox.lock().take();
-        drop(queued);
+        self.close();
     }
 }
 
