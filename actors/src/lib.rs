@@ -15,6 +15,7 @@
 compile_error!("mainstay restarts actors after a panic: build with panic = \"unwind\"");
 
 pub mod budget;
+pub mod bulkhead;
 pub mod call;
 pub mod client;
 pub mod clock;
