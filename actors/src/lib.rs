@@ -16,6 +16,7 @@ compile_error!("mainstay restarts actors after a panic: build with panic = \"unw
 
 pub mod budget;
 pub mod bulkhead;
+pub mod breaker;
 pub mod call;
 pub mod client;
 pub mod clock;

@@ -1,0 +1,175 @@
+//! The actor around the rule: reads the clock once, asks the rule, does what it says.
+
+use std::{sync::Arc, time::Instant};
+
+use actix::{Actor, Context, Handler};
+
+use super::{Breaker, BreakerSnapshot, Reset, Transition};
+use crate::{
+    clock::{Clock, Rng},
+    fact::{BreakerState, Fact, FactSink},
+    grant::GrantReport,
+    ids::{GrantId, VendorId},
+    kernel::{Door, DoorFull, Fenced, Hop, Incarnation, Published, Resident},
+    refusal::Guard,
+    ticket::{Grant, Ticket},
+};
+
+/// What a breaker works with. Its configuration is in its state.
+#[derive(Clone)]
+pub struct BreakerParts {
+    /// Whose breaker it is.
+    pub vendor: VendorId,
+    /// The stage behind it.
+    pub next: Door<Ticket>,
+    /// Where its changes are stated.
+    pub facts: Arc<dyn FactSink>,
+    /// The clocks.
+    pub clock: Clock,
+    /// For the spread of open times.
+    pub rng: Rng,
+    /// Where its snapshot is shown; first shown by whoever makes it.
+    pub shown: Published<BreakerSnapshot>,
+}
+
+/// Guards one vendor.
+pub struct BreakerActor {
+    inc: Incarnation<Self>,
+    parts: BreakerParts,
+}
+
+impl BreakerActor {
+    /// One incarnation.
+    pub fn new(inc: Incarnation<Self>, parts: BreakerParts) -> Self {
+        Self { inc, parts }
+    }
+
+    /// Does what is due by now, so that calls and reports are judged by the state of this moment. A busy mailbox may hold up
+    /// the timer.
+    fn catch_up(&self, now: Instant) -> Result<(), Fenced> {
+        let spread = || self.parts.rng.unit();
+        let change = self.inc.commit(|s| s.decide_deadline(now, spread), Breaker::apply)?;
+        self.announce(change);
+        Ok(())
+    }
+
+    fn report(&self, report: &GrantReport) -> Result<(), Fenced> {
+        let now = self.parts.clock.now();
+        self.catch_up(now)?;
+        let spread = || self.parts.rng.unit();
+        let change = self.inc.commit(|s| s.decide_report(now, report, spread), Breaker::apply)?;
+        self.announce(change);
+        Ok(())
+    }
+
+    fn reset(&self) -> Result<BreakerState, Fenced> {
+        let now = self.parts.clock.now();
+        let decide = |s: &Breaker| (s.state(), s.decide_reset(now));
+        let (was, change) = self.inc.commit(decide, |s, (was, change)| (was, s.apply(change)))?;
+        self.announce(change);
+        Ok(was)
+    }
+
+    fn pass(&self, mut ticket: Ticket, grant: GrantId) {
+        ticket.collect(Grant::new(Guard::Breaker, grant, self.inc.reports()));
+        if let Err(DoorFull { body, held, limit }) = self.parts.next.pass(ticket) {
+            body.refuse_full(Guard::Breaker, "mailbox behind the breaker", held, limit);
+        }
+    }
+
+    fn announce(&self, transition: Option<Transition>) {
+        let Some(change) = transition else { return };
+        log(&self.parts.vendor, &change);
+        self.parts.facts.state(Fact::BreakerChanged {
+            vendor: self.parts.vendor.clone(),
+            from: change.from,
+            to: change.to,
+            generation: change.generation,
+            cause: change.cause,
+            retry_at: change.retry_at.map(|at| self.parts.clock.wall_of(at)),
+        });
+    }
+}
+
+impl Actor for BreakerActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Hop<Ticket>> for BreakerActor {
+    type Result = ();
+
+    fn handle(&mut self, hop: Hop<Ticket>, _: &mut Context<Self>) {
+        let mut ticket = hop.body;
+        // Before anything can fail: a ticket that is lost here names this guard.
+        ticket.arrive(Guard::Breaker);
+        self.inc.begin("ticket", Some(ticket.call().id));
+        let now = self.parts.clock.now();
+        if !ticket.is_wanted(now) || self.catch_up(now).is_err() {
+            return;
+        }
+        match self.inc.commit(|s| s.decide_admit(now), |s, admission| s.apply_admit(admission, now)) {
+            Ok(Ok(grant)) => self.pass(ticket, grant),
+            Ok(Err(refusal)) => ticket.refuse(refusal),
+            Err(Fenced) => {}
+        }
+    }
+}
+
+impl Handler<Reset> for BreakerActor {
+    type Result = Result<BreakerState, Fenced>;
+
+    fn handle(&mut self, _: Reset, _: &mut Context<Self>) -> Self::Result {
+        self.inc.begin("reset", None);
+        self.reset()
+    }
+}
+
+impl Resident for BreakerActor {
+    type State = Breaker;
+    type Report = GrantReport;
+
+    fn on_report(&mut self, report: &GrantReport, _: &mut Context<Self>) {
+        self.inc.begin("report", None);
+        // Fenced: the report stays in the vault for the next incarnation.
+        let _ = self.report(report);
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.inc.read(Breaker::next_deadline)
+    }
+
+    fn on_deadline(&mut self, _: &mut Context<Self>) {
+        self.inc.begin("deadline", None);
+        let _ = self.catch_up(self.parts.clock.now());
+    }
+
+    fn publish(&mut self) {
+        let BreakerParts { vendor, clock, shown, .. } = &self.parts;
+        let now = clock.now();
+        let snapshot = self.inc.read(|s| BreakerSnapshot::of(vendor, s, now, |at| clock.wall_of(at)));
+        shown.set(snapshot.dated_like(&shown.get()));
+    }
+}
+
+/// One line for each change, in the seeds' words.
+fn log(vendor: &VendorId, change: &Transition) {
+    let (generation, cause) = (change.generation, &*change.cause);
+    let super::Figures { failures, calls, limit } = change.figures;
+    match change.to {
+        BreakerState::Open => tracing::warn!(
+            target: "mainstay::breaker", %vendor, generation, cause, failures, calls, limit,
+            "{vendor} circuit OPEN - requests failing fast"
+        ),
+        BreakerState::HalfOpen => tracing::info!(
+            target: "mainstay::breaker", %vendor, generation, cause, failures, calls, limit,
+            "{vendor} circuit HALF-OPEN - testing recovery"
+        ),
+        BreakerState::Closed => tracing::info!(
+            target: "mainstay::breaker", %vendor, generation, cause, failures, calls, limit,
+            "{vendor} circuit CLOSED - normal operation"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,412 @@
+use std::{collections::BTreeMap, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::LocalSet,
+};
+
+use super::*;
+use crate::{
+    breaker::{BreakerConfig, RateTrip},
+    call::AcceptedCall,
+    clock,
+    credits::Credits,
+    ids::{ActorId, CallId, LaneId, OperationId},
+    kernel::{Child, Exit, Hazard, Launch, Overseer, Vault, Verdict, Worker, ask},
+    outcome::{Class, Effect, Outcome},
+    refusal::{Reason, Refusal},
+    ticket::{Flight, Reply},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+struct Facts(Mutex<Vec<Fact>>);
+
+impl FactSink for Facts {
+    fn state(&self, fact: Fact) {
+        self.0.lock().push(fact);
+    }
+}
+
+impl Facts {
+    fn changes(&self) -> Vec<String> {
+        let facts = self.0.lock();
+        let changes = facts.iter().filter_map(|fact| match fact {
+            Fact::BreakerChanged { from, to, cause, .. } => Some(format!("{from} -> {to}: {cause}")),
+            _ => None,
+        });
+        changes.collect()
+    }
+}
+
+/// Restarts whatever ends, and counts the reports that were set aside.
+#[derive(Default)]
+struct Restart {
+    set_aside: Mutex<u32>,
+}
+
+impl Overseer for Restart {
+    fn on_exit(&self, _: &ActorId, _: &Exit) -> Verdict {
+        Verdict::Restart { after: Duration::ZERO }
+    }
+    fn on_start(&self, _: &ActorId, _: u64) {}
+    fn on_report_set_aside(&self, _: &ActorId, _: u32) {
+        *self.set_aside.lock() += 1;
+    }
+}
+
+/// Panics the next so many times a message of this name is begun.
+#[derive(Default)]
+struct Strikes(Mutex<BTreeMap<&'static str, u32>>);
+
+impl Strikes {
+    fn arm(&self, message: &'static str, times: u32) {
+        self.0.lock().insert(message, times);
+    }
+}
+
+impl Hazard for Strikes {
+    fn strike(&self, _: &ActorId, message: &'static str) {
+        let mut armed = self.0.lock();
+        let Some(left) = armed.get_mut(message).filter(|left| **left > 0) else { return };
+        *left -= 1;
+        drop(armed);
+        panic!("struck at {message}");
+    }
+}
+
+struct House {
+    vault: Arc<Vault<BreakerActor>>,
+    door: Door<Ticket>,
+    passed: mpsc::UnboundedReceiver<Ticket>,
+    facts: Arc<Facts>,
+    strikes: Arc<Strikes>,
+    overseer: Arc<Restart>,
+    shown: Published<BreakerSnapshot>,
+    calls: u128,
+}
+
+/// 50 % of at least 4 calls, open for 30 s exactly, one probe with a lease of 60 s.
+fn config() -> BreakerConfig {
+    BreakerConfig {
+        rate: Some(RateTrip { minimum_calls: 4, ..RateTrip::default() }),
+        streak: None,
+        probe_lease: 60 * SECOND,
+        jitter: 0.0,
+        ..BreakerConfig::default()
+    }
+}
+
+fn vendor() -> VendorId {
+    VendorId::new("retell").unwrap()
+}
+
+impl House {
+    fn build(next_limit: usize) -> Self {
+        let (next, passed) = Door::to_channel(next_limit);
+        let (facts, strikes, overseer) =
+            (Arc::<Facts>::default(), Arc::<Strikes>::default(), Arc::<Restart>::default());
+        let (clock, state) = (Clock::default(), Breaker::new(config(), clock::now()));
+        let shown = Published::new(BreakerSnapshot::of(&vendor(), &state, clock.now(), |at| clock.wall_of(at)));
+        let parts = BreakerParts {
+            vendor: vendor(),
+            next,
+            facts: facts.clone(),
+            clock,
+            rng: Rng::seeded(1),
+            shown: shown.clone(),
+        };
+        let launch = Launch {
+            id: ActorId::new("retell/breaker"),
+            worker: Worker::here("test"),
+            overseer: overseer.clone(),
+            hazard: strikes.clone(),
+        };
+        let vault = Vault::new(launch, state, move |inc| BreakerActor::new(inc, parts.clone()));
+        vault.launch();
+        let door = vault.door(1_000);
+        Self { vault, door, passed, facts, strikes, overseer, shown, calls: 0 }
+    }
+
+    fn send(&mut self) -> (Flight, oneshot::Receiver<Reply>) {
+        self.calls += 1;
+        let call = AcceptedCall {
+            id: CallId(uuid::Uuid::from_u128(self.calls)),
+            vendor: vendor(),
+            operation: OperationId::new("create").unwrap(),
+            lane: LaneId::new("normal").unwrap(),
+            payload: serde_json::Value::Null,
+            key: None,
+            tenant: None,
+            estimate: Credits::ZERO,
+            expires_at: None,
+            accepted_at: jiff::Timestamp::UNIX_EPOCH,
+            fallback: false,
+            holds_slot: false,
+        };
+        let deadline = clock::now() + 3_600 * SECOND;
+        let (ticket, flight, reply) = Ticket::issue(Arc::new(call), 1, deadline, tracing::Span::none());
+        self.door.pass(ticket).unwrap();
+        (flight, reply)
+    }
+
+    /// Sends a call that must get through, and gives the ticket as the next stage has it.
+    async fn through(&mut self) -> Ticket {
+        let (_, reply) = self.send();
+        // The caller goes on waiting, whatever the test does with the ticket.
+        tokio::task::spawn_local(reply);
+        self.passed.recv().await.unwrap()
+    }
+
+    /// Sends a call that must be refused.
+    async fn refused(&mut self) -> Refusal {
+        let (_, reply) = self.send();
+        match reply.await.unwrap() {
+            Reply::Refused(refusal) => refusal,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    async fn end(&mut self, class: Class) {
+        self.through().await.settle(Outcome::without_answer(class, Effect::None, ""));
+        self.quiet().await;
+    }
+
+    /// Lets the actor handle everything it has been given.
+    async fn quiet(&self) {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        assert!(self.vault.reports().is_empty());
+    }
+
+    async fn open(&mut self) {
+        for _ in 0..4 {
+            self.end(Class::Server).await;
+        }
+        assert_eq!(self.shown.get().state, BreakerState::Open);
+    }
+
+    async fn half_open(&mut self) {
+        self.open().await;
+        tokio::time::sleep(30 * SECOND).await;
+        self.quiet().await;
+        assert_eq!(self.shown.get().state, BreakerState::HalfOpen);
+    }
+}
+
+async fn local<F: Future>(test: F) -> F::Output {
+    LocalSet::new().run_until(test).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_vendor_is_refused_probed_and_served_again_and_each_change_is_stated_once() {
+    local(async {
+        let mut house = House::build(100);
+        house.open().await;
+        let refusal = house.refused().await;
+        assert_eq!(refusal.by, Guard::Breaker);
+        assert!(matches!(refusal.reason, Reason::BreakerOpen { .. }), "{refusal}");
+        assert_eq!(refusal.retry_after(clock::now()), Some(30 * SECOND));
+        tokio::time::sleep(30 * SECOND).await;
+        house.end(Class::Success).await;
+        house.end(Class::Success).await;
+        let expected = [
+            "closed -> open: 4 of 4 calls failed (100 %, limit 50 %) within 240 s",
+            "open -> half-open: open for 30 s",
+            "half-open -> closed: a probe succeeded",
+        ];
+        assert_eq!(house.facts.changes(), expected);
+        let shown = house.shown.get();
+        assert_eq!((shown.generation, shown.calls, shown.failure_ratio), (4, 1, None));
+        assert_eq!((shown.admitted_total, shown.refused_total, shown.opened_total), (6, 1, 1));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_timer_makes_it_half_open_without_a_call() {
+    local(async {
+        let mut house = House::build(100);
+        house.half_open().await;
+        assert_eq!(house.facts.changes().len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_eight_calls_at_once_exactly_one_is_the_probe() {
+    local(async {
+        let mut house = House::build(100);
+        house.half_open().await;
+        let replies: Vec<_> = (0..8).map(|_| house.send()).collect();
+        house.quiet().await;
+        let probe = house.passed.try_recv().unwrap();
+        assert!(house.passed.try_recv().is_err());
+        let mut refused = 0;
+        for (_, mut reply) in replies {
+            if let Ok(Reply::Refused(refusal)) = reply.try_recv() {
+                assert_eq!(refusal.reason, Reason::Probing { probes: 1, limit: 1 });
+                refused += 1;
+            }
+        }
+        assert_eq!(refused, 7);
+        assert_eq!(house.shown.get().probes_in_flight, 1);
+        drop(probe);
+        house.quiet().await;
+        assert_eq!((house.shown.get().state, house.shown.get().probes_in_flight), (BreakerState::HalfOpen, 0));
+        house.end(Class::Success).await;
+        assert_eq!(house.shown.get().state, BreakerState::Closed);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_was_lost_on_the_wire_opens_again() {
+    local(async {
+        let mut house = House::build(100);
+        house.half_open().await;
+        let probe = house.through().await;
+        assert!(probe.begin_sending());
+        drop(probe);
+        house.quiet().await;
+        assert_eq!(house.shown.get().state, BreakerState::Open);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_never_ends_wedges_nothing() {
+    local(async {
+        let mut house = House::build(100);
+        house.half_open().await;
+        let hung = house.through().await;
+        tokio::time::sleep(60 * SECOND).await;
+        house.quiet().await;
+        assert_eq!(house.shown.get().state, BreakerState::Open);
+        tokio::time::sleep(30 * SECOND).await;
+        house.end(Class::Success).await;
+        assert_eq!(house.shown.get().state, BreakerState::Closed);
+        hung.settle(Outcome::without_answer(Class::Server, Effect::None, ""));
+        house.quiet().await;
+        assert_eq!((house.shown.get().state, house.shown.get().calls), (BreakerState::Closed, 0));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_nobody_waits_for_takes_no_place() {
+    local(async {
+        let mut house = House::build(100);
+        let (flight, reply) = house.send();
+        assert!(flight.revoke());
+        let (_, gone) = house.send();
+        drop(gone);
+        assert!(matches!(reply.await.unwrap(), Reply::Abandoned { at: Guard::Breaker }));
+        house.quiet().await;
+        assert_eq!(house.shown.get().admitted_total, 0);
+        assert!(house.passed.try_recv().is_err());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_stage_behind_it_is_a_refusal_and_the_place_comes_back() {
+    local(async {
+        let mut house = House::build(0);
+        let refusal = house.refused().await;
+        assert!(matches!(refusal.reason, Reason::Full { limit: 0, .. }), "{refusal}");
+        house.quiet().await;
+        let state = house.shown.get();
+        assert_eq!((state.state, state.calls), (BreakerState::Closed, 0));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_with_a_ticket_in_hand_changes_nothing_and_keeps_the_others() {
+    local(async {
+        let mut house = House::build(100);
+        for _ in 0..3 {
+            house.end(Class::Server).await;
+        }
+        let before = house.shown.get();
+        house.strikes.arm("ticket", 1);
+        let (_, lost) = house.send();
+        let (_flight, _kept) = house.send();
+        assert!(matches!(lost.await.unwrap(), Reply::Abandoned { at: Guard::Breaker }));
+        house.passed.recv().await.unwrap().settle(Outcome::without_answer(Class::Server, Effect::None, ""));
+        house.quiet().await;
+        assert_eq!(house.vault.status().restarts, 1);
+        let after = house.shown.get();
+        assert_eq!((after.state, after.admitted_total), (BreakerState::Open, before.admitted_total + 1));
+        assert_eq!(house.facts.changes().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_a_report_delivers_it_again_and_it_counts_once() {
+    local(async {
+        let mut house = House::build(100);
+        house.strikes.arm("report", 2);
+        house.end(Class::Server).await;
+        assert_eq!(house.vault.status().restarts, 2);
+        assert_eq!((house.shown.get().calls, house.shown.get().failures), (1, 1));
+        assert_eq!(*house.overseer.set_aside.lock(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_whose_report_was_set_aside_does_not_wedge_it() {
+    local(async {
+        let mut house = House::build(100);
+        house.half_open().await;
+        house.strikes.arm("report", 3);
+        house.end(Class::Success).await;
+        assert_eq!(*house.overseer.set_aside.lock(), 1);
+        assert_eq!((house.shown.get().state, house.shown.get().probes_in_flight), (BreakerState::HalfOpen, 1));
+        tokio::time::sleep(90 * SECOND).await;
+        house.end(Class::Success).await;
+        assert_eq!(house.shown.get().state, BreakerState::Closed);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_the_timer_or_a_restart_in_half_open_loses_neither_timer_nor_probe() {
+    local(async {
+        let mut house = House::build(100);
+        house.strikes.arm("deadline", 1);
+        house.half_open().await;
+        let probe = house.through().await;
+        let before = house.shown.get();
+        house.vault.launch();
+        house.quiet().await;
+        let refusal = house.refused().await;
+        assert_eq!(refusal.reason, Reason::Probing { probes: 1, limit: 1 });
+        house.quiet().await;
+        let after = house.shown.get();
+        assert_eq!((after.generation, after.since, after.probes_in_flight), (before.generation, before.since, 1));
+        probe.settle(Outcome::without_answer(Class::Success, Effect::Done, ""));
+        house.quiet().await;
+        assert_eq!(house.shown.get().state, BreakerState::Closed);
+        assert_eq!((house.facts.changes().len(), house.vault.status().restarts), (3, 2));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_can_close_it() {
+    local(async {
+        let mut house = House::build(100);
+        house.open().await;
+        assert_eq!(ask(house.vault.address(), Reset).await, Ok(Ok(BreakerState::Open)));
+        house.end(Class::Success).await;
+        assert_eq!(house.facts.changes().last().unwrap(), "open -> closed: reset by an operator");
+    })
+    .await;
+}

@@ -1,0 +1,259 @@
+//! When the breaker opens, for how long, and how it finds out that the vendor is back.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::faults::Faults;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// The longest request timeout that the defaults are made for: Retell's own, for creating a call.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Shortest window a preset uses, so that a quiet vendor's few calls still meet in it.
+const WINDOW_MIN: Duration = Duration::from_secs(60);
+
+/// What a preset allows a probe beyond the longest timeout: its way through budget and client, and back.
+const LEASE_MARGIN: Duration = Duration::from_secs(30);
+
+/// Opens when a share of the recent calls failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RateTrip {
+    /// Failures divided by calls; at this share or above it opens. Over 0.0, up to 1.0; default 0.5 (the seeds).
+    pub failure_ratio: f64,
+    /// Calls in the window before the share means anything. 1 to 10,000; default 10 (the seeds).
+    pub minimum_calls: u32,
+    /// How far back calls count. Longer than the longest timeout, or an outage empties the window as fast as it fills it;
+    /// at most a day. Default the longer of 60 s and twice the longest timeout (ours; opossum's 10 s never opened).
+    pub window: Duration,
+    /// How long it stays open. 1 ms to a day, at most `open_max`; default 30 s (the seeds).
+    pub open_for: Duration,
+}
+
+impl RateTrip {
+    fn lasting(longest_timeout: Duration) -> Self {
+        Self {
+            failure_ratio: 0.5,
+            minimum_calls: 10,
+            window: longest_timeout.saturating_mul(2).max(WINDOW_MIN),
+            open_for: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for RateTrip {
+    fn default() -> Self {
+        Self::lasting(LONGEST_TIMEOUT)
+    }
+}
+
+/// Opens when so many calls in a row failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StreakTrip {
+    /// Failures in a row. 1 to 10,000; default 5 (the credit seed).
+    pub failures: u32,
+    /// How long it stays open. 1 ms to a day, at most `open_max`; default 15 min (the credit seed).
+    pub open_for: Duration,
+    /// A failure this long after the one before begins a new streak. 1 ms to 30 days; default 1 h (ours: the seed adds up
+    /// failures that are weeks apart).
+    pub forget_after: Duration,
+}
+
+impl Default for StreakTrip {
+    fn default() -> Self {
+        Self { failures: 5, open_for: Duration::from_secs(15 * 60), forget_after: Duration::from_secs(3600) }
+    }
+}
+
+/// The breaker of one vendor. Without a rule it never opens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BreakerConfig {
+    /// The rule over recent calls.
+    pub rate: Option<RateTrip>,
+    /// The rule over calls in a row.
+    pub streak: Option<StreakTrip>,
+    /// Probes under way at the same time while half-open. 1 to 100; default 1 (opossum, Polly).
+    pub probes: u32,
+    /// Successful probes that close it. 1 to 1,000; default 1 (opossum, Polly).
+    pub probes_to_close: u32,
+    /// A probe that has not reported by then counts as failed. Longer than the longest timeout, at most a day; default 30 s
+    /// more than that (ours; a peer without it stays half-open for ever).
+    pub probe_lease: Duration,
+    /// Each opening in a row lasts this many times as long as the one before. 1.0 to 10.0; default 1.0, no growth (the seeds).
+    pub growth: f64,
+    /// Growth stops here. At least every `open_for`, at most 7 days; default 1 h (ours).
+    pub open_max: Duration,
+    /// Each open time is longer by up to this share, by chance, so that many processes do not probe at once; it comes on top
+    /// of `open_max`, and the open time is never shorter than stated. 0.0 to 1.0; default 0.1 (ours).
+    pub jitter: f64,
+    /// The longest `Retry-After` that is obeyed when a failure opens the breaker. At most a day; default 15 min (the longest
+    /// open time of the seeds).
+    pub retry_after_max: Duration,
+}
+
+impl BreakerConfig {
+    /// The percentage breaker of the seeds: half of at least 10 calls, open for 30 s.
+    ///
+    /// Ten failures in a row open it too. With few calls and long timeouts the minimum is never met within the window (two
+    /// workers, 30 s each, make four calls a minute), and an outage would go unseen.
+    pub fn patterns(longest_timeout: Duration) -> Self {
+        let rate = RateTrip::lasting(longest_timeout);
+        let streak = StreakTrip { failures: rate.minimum_calls, open_for: rate.open_for, forget_after: rate.window };
+        Self {
+            rate: Some(rate),
+            streak: Some(streak),
+            probes: 1,
+            probes_to_close: 1,
+            probe_lease: longest_timeout.saturating_add(LEASE_MARGIN),
+            growth: 1.0,
+            open_max: Duration::from_secs(3600),
+            jitter: 0.1,
+            retry_after_max: Duration::from_secs(15 * 60),
+        }
+    }
+
+    /// The credit breaker of the seeds: the same rate rule, and 15 minutes after five failures in a row.
+    pub fn credit(longest_timeout: Duration) -> Self {
+        Self { streak: Some(StreakTrip::default()), ..Self::patterns(longest_timeout) }
+    }
+
+    /// Notes everything that is wrong with it. Two bounds hang on the vendor's longest request timeout.
+    pub fn check(&self, longest_timeout: Duration, faults: &mut Faults) {
+        if let Some(rate) = &self.rate {
+            self.check_rate(rate, longest_timeout, &mut faults.under("rate"));
+        }
+        if let Some(streak) = &self.streak {
+            self.check_streak(streak, &mut faults.under("streak"));
+        }
+        within(faults, "probes", self.probes, 1, 100);
+        within(faults, "probes_to_close", self.probes_to_close, 1, 1_000);
+        faults.require(self.probe_lease > longest_timeout && self.probe_lease <= DAY, "probe_lease", || {
+            format!("{:?} must be longer than the longest timeout, {longest_timeout:?}, up to a day", self.probe_lease)
+        });
+        faults.require((1.0..=10.0).contains(&self.growth), "growth", || {
+            format!("{} is not within 1.0..=10.0", self.growth)
+        });
+        faults.require((0.0..=1.0).contains(&self.jitter), "jitter", || {
+            format!("{} is not within 0.0..=1.0", self.jitter)
+        });
+        faults.require(self.open_max <= 7 * DAY, "open_max", || format!("{:?} is over 7 days", self.open_max));
+        faults.require(self.retry_after_max <= DAY, "retry_after_max", || {
+            format!("{:?} is over a day", self.retry_after_max)
+        });
+    }
+
+    fn check_rate(&self, rate: &RateTrip, longest_timeout: Duration, faults: &mut Faults) {
+        faults.require(rate.failure_ratio > 0.0 && rate.failure_ratio <= 1.0, "failure_ratio", || {
+            format!("{} is not over 0.0 and up to 1.0", rate.failure_ratio)
+        });
+        within(faults, "minimum_calls", rate.minimum_calls, 1, 10_000);
+        faults.require(rate.window > longest_timeout && rate.window <= DAY, "window", || {
+            format!("{:?} must be longer than the longest timeout, {longest_timeout:?}, up to a day", rate.window)
+        });
+        self.check_open_for(rate.open_for, faults);
+    }
+
+    fn check_streak(&self, streak: &StreakTrip, faults: &mut Faults) {
+        within(faults, "failures", streak.failures, 1, 10_000);
+        let fine = streak.forget_after >= Duration::from_millis(1) && streak.forget_after <= 30 * DAY;
+        faults.require(fine, "forget_after", || format!("{:?} is not within 1ms..=30 days", streak.forget_after));
+        self.check_open_for(streak.open_for, faults);
+    }
+
+    fn check_open_for(&self, open_for: Duration, faults: &mut Faults) {
+        let most = self.open_max.min(DAY);
+        faults.require(open_for >= Duration::from_millis(1) && open_for <= most, "open_for", || {
+            format!("{open_for:?} is not within 1ms..={most:?} (open_max, and a day)")
+        });
+    }
+}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        Self::patterns(LONGEST_TIMEOUT)
+    }
+}
+
+fn within(faults: &mut Faults, field: &str, value: u32, least: u32, most: u32) {
+    faults.require((least..=most).contains(&value), field, || format!("{value} is not within {least}..={most}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults_of(config: &BreakerConfig, longest: Duration) -> Vec<String> {
+        let mut faults = Faults::default();
+        config.check(longest, &mut faults);
+        faults.into_result().err().unwrap_or_default().into_iter().map(|fault| fault.field).collect()
+    }
+
+    #[test]
+    fn the_presets_are_allowed_for_every_timeout_up_to_an_hour() {
+        for secs in [1, 10, 30, 120, 300, 3600] {
+            let longest = Duration::from_secs(secs);
+            for config in [BreakerConfig::patterns(longest), BreakerConfig::credit(longest)] {
+                assert_eq!(faults_of(&config, longest), Vec::<String>::new(), "{secs} s");
+            }
+        }
+    }
+
+    #[test]
+    fn the_presets_hold_the_numbers_of_the_seeds() {
+        let patterns = BreakerConfig::patterns(Duration::from_secs(30)).rate.unwrap();
+        assert_eq!((patterns.failure_ratio, patterns.minimum_calls), (0.5, 10));
+        assert_eq!((patterns.open_for, patterns.window), (Duration::from_secs(30), Duration::from_secs(60)));
+        let credit = BreakerConfig::credit(Duration::from_secs(30));
+        assert_eq!(credit.rate, Some(patterns));
+        let streak = credit.streak.unwrap();
+        assert_eq!((streak.failures, streak.open_for), (5, Duration::from_secs(900)));
+    }
+
+    #[test]
+    fn every_wrong_field_is_named_at_once() {
+        let longest = Duration::from_secs(120);
+        let config = BreakerConfig {
+            rate: Some(RateTrip {
+                failure_ratio: f64::NAN,
+                minimum_calls: 0,
+                window: longest,
+                open_for: Duration::from_secs(7200),
+            }),
+            streak: Some(StreakTrip { failures: 0, open_for: Duration::ZERO, forget_after: Duration::ZERO }),
+            probes: 0,
+            probes_to_close: 0,
+            probe_lease: longest,
+            growth: 0.5,
+            open_max: Duration::from_secs(3600),
+            jitter: f64::NAN,
+            retry_after_max: Duration::MAX,
+        };
+        let expected = [
+            "rate.failure_ratio",
+            "rate.minimum_calls",
+            "rate.window",
+            "rate.open_for",
+            "streak.failures",
+            "streak.forget_after",
+            "streak.open_for",
+            "probes",
+            "probes_to_close",
+            "probe_lease",
+            "growth",
+            "jitter",
+            "retry_after_max",
+        ];
+        assert_eq!(faults_of(&config, longest), expected);
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused_and_a_missing_one_has_its_default() {
+        let config: BreakerConfig = serde_json::from_str(r#"{"streak": null, "probes": 3}"#).unwrap();
+        assert_eq!(config, BreakerConfig { streak: None, probes: 3, ..BreakerConfig::default() });
+        assert!(serde_json::from_str::<BreakerConfig>(r#"{"probe": 3}"#).is_err());
+    }
+}

@@ -1,0 +1,86 @@
+//! What is seen of a breaker from outside.
+
+use std::{sync::Arc, time::Instant};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Breaker;
+use crate::{fact::BreakerState, ids::VendorId};
+
+/// A breaker as it was after its last batch of messages.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BreakerSnapshot {
+    /// The vendor.
+    pub vendor: VendorId,
+    /// Closed, open or half-open.
+    pub state: BreakerState,
+    /// The number of the present period, from 1.
+    pub generation: u64,
+    /// When it began.
+    pub since: Timestamp,
+    /// While open: when a probe may pass.
+    pub retry_at: Option<Timestamp>,
+    /// While open or half-open: why it opened last, with the numbers.
+    pub cause: Option<Arc<str>>,
+    /// Failures in the window; 0 unless closed.
+    pub failures: u64,
+    /// Calls in the window; 0 unless closed.
+    pub calls: u64,
+    /// Their share; `None` below the minimum, and without a rate rule.
+    pub failure_ratio: Option<f64>,
+    /// The share at which it opens.
+    pub limit: Option<f64>,
+    /// Failures in a row; 0 unless closed.
+    pub streak: u32,
+    /// The number in a row at which it opens.
+    pub streak_limit: Option<u32>,
+    /// Probes under way.
+    pub probes_in_flight: u32,
+    /// Probes that may be under way.
+    pub probes_limit: u32,
+    /// Calls refused since the process began.
+    pub refused_total: u64,
+    /// Openings since the process began.
+    pub opened_total: u64,
+    /// Calls let through since the process began.
+    pub admitted_total: u64,
+}
+
+impl BreakerSnapshot {
+    /// The breaker of `vendor` at `now`; `wall` gives the calendar time of a moment.
+    pub fn of(vendor: &VendorId, breaker: &Breaker, now: Instant, wall: impl Fn(Instant) -> Timestamp) -> Self {
+        let (config, tally) = (breaker.config(), breaker.tally(now));
+        let known = config.rate.as_ref().filter(|rate| tally.calls >= u64::from(rate.minimum_calls));
+        let (admitted_total, refused_total, opened_total) = breaker.totals();
+        Self {
+            vendor: vendor.clone(),
+            state: breaker.state(),
+            generation: breaker.generation(),
+            since: wall(breaker.since()),
+            retry_at: breaker.retry_at().map(wall),
+            cause: breaker.cause().cloned(),
+            failures: tally.failures,
+            calls: tally.calls,
+            failure_ratio: known.map(|_| tally.failure_ratio()),
+            limit: config.rate.as_ref().map(|rate| rate.failure_ratio),
+            streak: breaker.streak(now),
+            streak_limit: config.streak.as_ref().map(|streak| streak.failures),
+            probes_in_flight: breaker.probes_in_flight(),
+            probes_limit: config.probes,
+            refused_total,
+            opened_total,
+            admitted_total,
+        }
+    }
+
+    /// With the calendar times of `earlier`, if both are of one period: a clock that is read twice never agrees with itself
+    /// to the microsecond.
+    #[cfg(feature = "runtime")]
+    pub(super) fn dated_like(mut self, earlier: &Self) -> Self {
+        if earlier.generation == self.generation {
+            (self.since, self.retry_at) = (earlier.since, earlier.retry_at);
+        }
+        self
+    }
+}
