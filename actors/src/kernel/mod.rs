@@ -31,6 +31,7 @@
 
 mod fence;
 mod hop;
+mod incarnation;
 mod keeper;
 mod overseer;
 mod published;
@@ -41,8 +42,9 @@ mod worker;
 
 pub use fence::{Fence, Fenced};
 pub use hop::{Depth, Door, DoorFull, Hop, Lost, ask};
+pub use incarnation::Incarnation;
 pub use overseer::{Cause, Child, ChildState, ChildStatus, Exit, Hazard, NoHazard, Overseer, Verdict};
 pub use published::Published;
 pub use reports::{REPORT_ATTEMPTS_MAX, Reports};
-pub use vault::{Incarnation, Launch, Resident, Vault};
+pub use vault::{Launch, Resident, Vault};
 pub use worker::{Pulse, Spawn, Worker};

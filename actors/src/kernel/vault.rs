@@ -12,7 +12,7 @@ use std::{
 };
 
 use actix::{
-    Actor, Addr, Context, Handler, WeakAddr,
+    Actor, Addr, Context, Handler,
     dev::{
         Envelope, Stream,
         channel::{AddressReceiver, channel},
@@ -22,10 +22,12 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::{
-    Cause, Child, ChildState, ChildStatus, Depth, Door, Exit, Fence, Fenced, Hazard, Hop, Overseer, Reports, Worker,
+    Cause, Child, ChildState, ChildStatus, Depth, Door, Exit, Fence, Hazard, Hop, Incarnation, Overseer, Reports,
+    Worker,
+    incarnation::Shared,
     keeper::{Keeper, Seat},
 };
-use crate::ids::{ActorId, CallId};
+use crate::ids::ActorId;
 
 /// How long a decision may hold the state before an evacuation takes its thread for stuck inside it.
 const STATE_HELD_AFTER: Duration = Duration::from_millis(50);
@@ -62,83 +64,6 @@ pub struct Launch {
     pub overseer: Arc<dyn Overseer>,
     /// The fault injector's seat.
     pub hazard: Arc<dyn Hazard>,
-}
-
-/// What one incarnation holds: its licence, its state, and the way to itself.
-pub struct Incarnation<A: Resident> {
-    fence: Fence,
-    shared: Arc<Shared<A::State>>,
-    address: WeakAddr<A>,
-    reports: Reports<A::Report>,
-}
-
-/// The part of a vault that an incarnation may touch.
-struct Shared<S> {
-    id: ActorId,
-    state: Mutex<S>,
-    in_hand: Mutex<Option<InHand>>,
-    hazard: Arc<dyn Hazard>,
-}
-
-/// What an incarnation has begun. A replaced one that wakes up does not write over its successor's.
-struct InHand {
-    generation: u64,
-    message: &'static str,
-    call: Option<CallId>,
-}
-
-impl<A: Resident> Incarnation<A> {
-    /// Notes what is begun, for the crash record, and lets the fault injector strike. The first line of every handler.
-    pub fn begin(&self, message: &'static str, call: Option<CallId>) {
-        let generation = self.fence.generation();
-        {
-            let mut in_hand = self.shared.in_hand.lock();
-            if in_hand.as_ref().is_none_or(|known| known.generation <= generation) {
-                *in_hand = Some(InHand { generation, message, call });
-            }
-        }
-        self.shared.hazard.strike(&self.shared.id, message);
-    }
-
-    /// Decides on the state, then applies the decision. `decide` may panic: nothing is changed then. `apply` must not.
-    /// After a replacement nothing is decided, and the caller drops what it holds.
-    pub fn commit<D, T>(
-        &self,
-        decide: impl FnOnce(&A::State) -> D,
-        apply: impl FnOnce(&mut A::State, D) -> T,
-    ) -> Result<T, Fenced> {
-        let mut state = self.shared.state.lock();
-        if !self.fence.is_current() {
-            return Err(Fenced);
-        }
-        let decision = decide(&state);
-        Ok(apply(&mut state, decision))
-    }
-
-    /// Reads the state.
-    pub fn read<T>(&self, look: impl FnOnce(&A::State) -> T) -> T {
-        look(&self.shared.state.lock())
-    }
-
-    /// The queue by which grants of this actor report back to it.
-    pub fn reports(&self) -> &Reports<A::Report> {
-        &self.reports
-    }
-
-    /// The actor's path in the tree.
-    pub fn id(&self) -> &ActorId {
-        &self.shared.id
-    }
-
-    /// The number of this incarnation and whether it is still the current one.
-    pub fn fence(&self) -> &Fence {
-        &self.fence
-    }
-
-    /// The public address, which every incarnation shares. `ctx.address()` would die with this one.
-    pub fn address(&self) -> Option<Addr<A>> {
-        self.address.upgrade()
-    }
 }
 
 struct Link {
@@ -187,12 +112,7 @@ impl<A: Resident> Vault<A> {
             mailbox: Mutex::new(Some(receiver)),
             address: Addr::new(sender),
             current: Arc::new(AtomicU64::new(0)),
-            shared: Arc::new(Shared {
-                id: launch.id,
-                state: Mutex::new(state),
-                in_hand: Mutex::new(None),
-                hazard: launch.hazard,
-            }),
+            shared: Arc::new(Shared::new(launch.id, state, launch.hazard)),
             reports: Reports::new(),
             depth: Depth::default(),
             factory: Box::new(factory),
@@ -249,7 +169,7 @@ impl<A: Resident> Vault<A> {
     }
 
     pub(super) fn done(&self, generation: u64) {
-        self.shared.in_hand.lock().take_if(|known| known.generation == generation);
+        self.shared.done(generation);
     }
 
     pub(super) fn build(&self, generation: u64) -> A {
@@ -286,17 +206,9 @@ impl<A: Resident> Vault<A> {
         if !self.is_current(generation) {
             return None;
         }
-        let exit = Exit { cause, detail, generation, in_hand: self.take_in_hand(generation) };
+        let exit = Exit { cause, detail, generation, in_hand: self.shared.take_in_hand(generation) };
         link.last_exit = Some(exit.clone());
         Some(exit)
-    }
-
-    fn take_in_hand(&self, generation: u64) -> Option<Arc<str>> {
-        let in_hand = self.shared.in_hand.lock().take_if(|known| known.generation == generation)?;
-        Some(match in_hand.call {
-            Some(call) => format!("{} of call {call}", in_hand.message).into(),
-            None => in_hand.message.into(),
-        })
     }
 
     /// Gives the same keeper the next generation, so that what the old incarnation left behind is fenced.
@@ -419,7 +331,7 @@ impl<A: Resident> Child for Vault<A> {
                 cause: Cause::Hang,
                 detail: format!("thread {} did not turn", link.worker.name()).into(),
                 generation: self.current.load(SeqCst),
-                in_hand: self.take_in_hand(self.current.load(SeqCst)),
+                in_hand: self.shared.take_in_hand(self.current.load(SeqCst)),
             });
         }
         // Stuck inside a decision it holds the state: a successor that did not wait would block the spare thread as well.
