@@ -215,12 +215,7 @@ enum Step {
 }
 
 /// Sends one ticket on its way and waits for its reply, or takes it back.
-async fn one_ticket(
-    gateway: &Gateway,
-    route: &Route,
-    entry: &Entry,
-    claim: Option<&mut ClaimGrant<Shared>>,
-) -> Step {
+async fn one_ticket(gateway: &Gateway, route: &Route, entry: &Entry, claim: Option<&mut ClaimGrant<Shared>>) -> Step {
     let number = entry.progress().attempts + 1;
     let (ticket, flight, mut reply) = Ticket::issue(entry.call.clone(), number, entry.deadline, entry.span.clone());
     entry.note(|progress| progress.flight = Some(flight.clone()));

@@ -98,7 +98,7 @@ impl VendorConfig {
         let config = Self::new(workspace.profile(name));
         let rate = Rate { per_second: 1.0, burst: 1 };
         Self {
-            gate: GateConfig { cap: 20, rate: Some(rate), slot_lease: call_max, ..config.gate.clone() },
+            gate: GateConfig { cap: 20, rate: Some(rate), slot_lease: call_max + timeout, ..config.gate.clone() },
             breaker: BreakerConfig::patterns(timeout),
             fallback: FallbackConfig { queue: false, ..config.fallback.clone() },
             ..config
@@ -177,7 +177,10 @@ impl VendorConfig {
 
 impl fmt::Debug for VendorConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VendorConfig").field("profile", &self.profile).field("lanes", &self.lanes).finish_non_exhaustive()
+        f.debug_struct("VendorConfig")
+            .field("profile", &self.profile)
+            .field("lanes", &self.lanes)
+            .finish_non_exhaustive()
     }
 }
 

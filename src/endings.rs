@@ -127,8 +127,7 @@ fn of_another(shared: Shared) -> End_ {
         Shared::Parked { call, letter, because } => (None, Err(CallError::DeadLettered { call, letter, because })),
         Shared::Unknown { call } => {
             let detail = "the first call with this key may have happened";
-            let outcome =
-                Outcome::without_answer(Class::Abandoned, mainstay_actors::outcome::Effect::Unknown, detail);
+            let outcome = Outcome::without_answer(Class::Abandoned, mainstay_actors::outcome::Effect::Unknown, detail);
             (None, Err(CallError::Unknown { call, because: Because::of(&outcome) }))
         }
     }

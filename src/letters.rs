@@ -2,14 +2,103 @@
 
 use std::sync::Arc;
 
+use actix::Handler;
 use mainstay_actors::{
-    dlq::{DlqActor, DlqError, DlqSnapshot, Filter, Kind, LetterId, List, Page, Purge, Replay},
-    ids::VendorId,
-    kernel::{Lost, Published, ask},
-    outcome::Class,
+    dlq::{DlqActor, DlqError, Filter, LetterId, List, PAGE_MAX, Page, Purge, Replay},
+    kernel::{Lost, ask},
 };
 
 use crate::{attempts::CRASHES_MAX, gateway::Gateway};
 
-/// Most letters on one page.
-pub const PAGE_MAX: usize = 200;
+/// Most letters one replay takes; the next takes the rest.
+const REPLAY_MAX: usize = 10_000;
+
+/// The parked calls did not do it.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LettersError {
+    /// The queue said no.
+    #[error(transparent)]
+    Queue(#[from] DlqError),
+    /// Its actor crashed again and again with the question in hand, or was stopped.
+    #[error("the dead letter queue does not answer: {0}")]
+    Lost(#[from] Lost),
+}
+
+/// Dead letters, calls queued for later, and unknown ones.
+#[derive(Clone)]
+pub struct DeadLetters {
+    gateway: Arc<Gateway>,
+}
+
+impl DeadLetters {
+    pub(crate) fn new(gateway: Arc<Gateway>) -> Self {
+        Self { gateway }
+    }
+
+    /// One page of those that match, oldest first. `after` is the page before's `next`.
+    ///
+    /// # Errors
+    ///
+    /// [`LettersError`] when the store or its actor does not answer.
+    pub async fn list(&self, filter: Filter, after: Option<u64>) -> Result<Page, LettersError> {
+        self.ask(|| List { filter: filter.clone(), after, max: PAGE_MAX }).await
+    }
+
+    /// Makes those that match due now, with fresh attempts; they go through the guards and pay like every call. Those that
+    /// arrive later are not among them, and unknown ones only by their id. Returns how many.
+    ///
+    /// # Errors
+    ///
+    /// [`LettersError`] when the store or its actor does not answer.
+    pub async fn replay(&self, filter: Filter) -> Result<u64, LettersError> {
+        self.ask(|| Replay { filter: filter.clone(), max: REPLAY_MAX }).await
+    }
+
+    /// Everything that matches as JSON lines, oldest first, page by page: `write` gets one line at a time, without its end.
+    ///
+    /// # Errors
+    ///
+    /// [`LettersError`] when the store or its actor does not answer.
+    pub async fn export(&self, filter: Filter, mut write: impl FnMut(&str)) -> Result<u64, LettersError> {
+        let (mut after, mut lines) = (None, 0);
+        loop {
+            let page = self.list(filter.clone(), after).await?;
+            for parked in &page.letters {
+                let line = serde_json::to_string(parked).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"));
+                write(&line);
+                lines += 1;
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(lines),
+            }
+        }
+    }
+
+    /// Removes letters for good. Their calls are not done any more, and their keys are free. Returns how many were there.
+    ///
+    /// # Errors
+    ///
+    /// [`LettersError`] when the store or its actor does not answer.
+    pub async fn purge(&self, ids: Vec<LetterId>) -> Result<u64, LettersError> {
+        self.ask(|| Purge { ids: ids.clone() }).await
+    }
+
+    /// Asks again when the actor crashed with the question in hand: each question is idempotent.
+    async fn ask<M, T>(&self, question: impl Fn() -> M) -> Result<T, LettersError>
+    where
+        M: actix::Message<Result = Result<T, DlqError>> + Send + 'static,
+        T: Send + 'static,
+        DlqActor: Handler<M>,
+    {
+        let mut crashes = 0;
+        loop {
+            match ask(&self.gateway.dlq, question()).await {
+                Ok(answer) => return Ok(answer?),
+                Err(Lost::Crashed) if crashes < CRASHES_MAX => crashes += 1,
+                Err(lost) => return Err(lost.into()),
+            }
+        }
+    }
+}

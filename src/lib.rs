@@ -40,7 +40,7 @@ pub use error::{NotOpen, StartError, UnknownVendor};
 pub use facts::{EVENTS_KEPT, SUBSCRIBER_BACKLOG};
 pub use gateway::{DEADLINE_MAX, KEY_MAX_BYTES};
 pub use handle::{Handle, Receipt};
-pub use letters::DeadLetters;
+pub use letters::{DeadLetters, LettersError};
 pub use mainstay_actors as actors;
 pub use mainstay_actors::{
     call::Call,

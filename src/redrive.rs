@@ -73,14 +73,7 @@ async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter) {
         Kind::Later => FinalState::Queued,
         Kind::Dead | Kind::Unknown => FinalState::DeadLettered,
     };
-    let call = match parked.letter.to_call() {
-        Ok(call) => call,
-        Err(error) => {
-            let detail = error.to_string();
-            return gateway.finish_letter(letter, Ended::GivenUp { class: Class::Malformed, detail }).await;
-        }
-    };
-    let entry = match gateway.take_on(call, Origin::Redrive(letter), DEADLINE) {
+    let entry = match gateway.take_on(parked.letter.to_call(), Origin::Redrive(letter), DEADLINE) {
         Ok((entry, _)) => entry,
         Err(refusal) => {
             let because = Because::Refused(refusal);

@@ -10,8 +10,8 @@ use std::{
 
 use actix::Addr;
 use mainstay_actors::{
-    dlq::{DlqActor, DlqParts, DlqSnapshot, DlqState},
-    fact::Event,
+    dlq::{Dlq, DlqActor, DlqParts, DlqSnapshot, Kind},
+    fact::{Event, FinalState},
     health::{Health, HealthActor, HealthParts, HealthSnapshot},
     ids::{ActorId, VendorId},
     kernel::{Door, Published, Vault, Worker},
@@ -116,6 +116,18 @@ async fn open_store(plan: &Plan) -> Result<(StoreHandle, Option<JoinHandle<()>>)
     Ok((store, Some(thread)))
 }
 
+/// Calls of earlier processes that are parked: they are somewhere too.
+fn inherited<'a>(parked: &Dlq, vendors: impl Iterator<Item = &'a VendorId>) -> Vec<(VendorId, FinalState, u64)> {
+    let state_of = |kind| match kind {
+        Kind::Dead => FinalState::DeadLettered,
+        Kind::Later => FinalState::Queued,
+        Kind::Unknown => FinalState::Unknown,
+    };
+    let of_vendor =
+        |vendor: &VendorId| Kind::ALL.map(|kind| (vendor.clone(), state_of(kind), parked.count(vendor, kind)));
+    vendors.flat_map(of_vendor).filter(|(_, _, number)| *number > 0).collect()
+}
+
 /// A runtime in the making.
 struct Starting<'a> {
     plan: &'a Plan,
@@ -133,7 +145,8 @@ impl<'a> Starting<'a> {
         let facts = FactBus::new(runtime.clock.clone());
         let sink = Arc::new(facts.clone());
         let tree = Tree::new(sink, runtime.clock.clone(), runtime.rng.clone(), runtime.root);
-        let own = SupervisorSpec { intensity: runtime.supervisor, ..SupervisorSpec::of_runtime(ActorId::new("runtime")) };
+        let own =
+            SupervisorSpec { intensity: runtime.supervisor, ..SupervisorSpec::of_runtime(ActorId::new("runtime")) };
         let own = tree.supervisor(own);
         let kit = Kit {
             tree,
@@ -149,8 +162,9 @@ impl<'a> Starting<'a> {
         Self { plan, kit, places, store, store_thread, own, home: Arc::new(OnceLock::new()) }
     }
 
-    fn assemble(self, parked: DlqState) -> Result<Arc<Core>, StartError> {
+    fn assemble(self, parked: Dlq) -> Result<Arc<Core>, StartError> {
         let worker = self.places.own();
+        let inherited = inherited(&parked, self.plan.vendors.keys());
         let (dlq, parked_shown, wake) = self.dlq(parked, &worker);
         let health = self.health(&worker);
         let (routes, looks) = self.vendors()?;
@@ -167,16 +181,15 @@ impl<'a> Starting<'a> {
             tasks: self.places.tasks(),
             live_max: runtime.live_max,
         });
+        for (vendor, state, number) in inherited {
+            gateway.tally.inherited(&vendor, state, number);
+        }
         let look = Look { gateway: gateway.clone(), vendors: looks, health, parked: parked_shown };
         self.run(gateway, look, api, debug, wake)
     }
 
-    fn dlq(
-        &self,
-        state: DlqState,
-        worker: &Worker,
-    ) -> (Addr<DlqActor>, Published<DlqSnapshot>, Arc<Notify>) {
-        let (shown, wake) = (Published::new(state.snapshot()), Arc::new(Notify::new()));
+    fn dlq(&self, state: Dlq, worker: &Worker) -> (Addr<DlqActor>, Published<DlqSnapshot>, Arc<Notify>) {
+        let (shown, wake) = (Published::new(state.snapshot(self.kit.clock.now())), Arc::new(Notify::new()));
         let parts = DlqParts {
             store: Arc::new(self.store.clone()) as Arc<dyn Store>,
             config: self.plan.runtime.dlq.clone(),
@@ -254,7 +267,7 @@ impl<'a> Starting<'a> {
         let watched = self.places.watched();
         let watchdog = match watched.is_empty() {
             true => None,
-            false => Some(Watchdog::start(tree.clone(), watched, runtime.watchdog)?),
+            false => Some(Watchdog::start(tree.clone(), watched, runtime.watchdog.clone())?),
         };
         tree.launch_all();
         let tasks = self.places.tasks();
@@ -299,8 +312,7 @@ impl Core {
             gateway.dismiss_all();
             let _ = tokio::time::timeout(LAST_WORDS, gateway.until_idle()).await;
         }
-        let report =
-            ShutdownReport { drained, still_under_way: gateway.live(), calls: gateway.tally.total() };
+        let report = ShutdownReport { drained, still_under_way: gateway.live(), calls: gateway.tally.total() };
         tracing::info!(target: "mainstay::runtime", drained, under_way = report.still_under_way, "the runtime stops");
         if let Some(thread) = self.stop() {
             // What the store took on is written when its thread ends; a disk that hangs does not hold up the host.

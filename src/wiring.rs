@@ -198,12 +198,8 @@ impl Wiring<'_> {
     fn gate(&self, next: Door<Ticket>) -> GateEnds {
         let gate = Gate::new(self.config.gate.clone(), &self.config.lanes);
         let shown = Published::new(gate.snapshot(&self.vendor, self.kit.clock.now()));
-        let parts = GateParts {
-            vendor: self.vendor.clone(),
-            next,
-            clock: self.kit.clock.clone(),
-            shown: shown.clone(),
-        };
+        let parts =
+            GateParts { vendor: self.vendor.clone(), next, clock: self.kit.clock.clone(), shown: shown.clone() };
         let vault = self.vault("gate", gate, move |inc| VendorGateActor::new(inc, parts.clone()));
         let limit = self.kit.mailbox_max;
         GateEnds { tickets: vault.door(limit), news: vault.door(limit), shown }

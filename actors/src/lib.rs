@@ -14,13 +14,14 @@
 #[cfg(panic = "abort")]
 compile_error!("mainstay restarts actors after a panic: build with panic = \"unwind\"");
 
+pub mod breaker;
 pub mod budget;
 pub mod bulkhead;
-pub mod breaker;
 pub mod call;
 pub mod client;
 pub mod clock;
 pub mod credits;
+pub mod dlq;
 pub mod fact;
 pub mod fallback;
 pub mod faults;

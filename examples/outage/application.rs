@@ -12,7 +12,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use mainstay::{
     Call, CallError, CallId, Completion, Credits, GetSnapshot, Handle, Runtime, Snapshot, Submit,
     actors::dlq::{Filter, Kind},
-    config::RedriveConfig,
     testing::{Chaos, Simulator},
 };
 use serde_json::{Value, json};
@@ -60,7 +59,8 @@ impl Application {
                 config.dlq.backoff_first = Duration::from_secs(1);
                 config.dlq.backoff_max = Duration::from_secs(4);
                 config.dlq.attempts_max = 20;
-                config.redrive = RedriveConfig { at_a_time: 64, every: Duration::from_millis(250) };
+                config.redrive.at_a_time = 64;
+                config.redrive.every = Duration::from_millis(250);
             });
         if let Some(at) = debug {
             builder = builder.debug_http(at);
@@ -159,9 +159,9 @@ impl Application {
     /// What a person does with a phone call of which nobody knows: ask the vendor for it.
     pub async fn look_up_unknown_calls(&self) -> Result<(), Failure> {
         let http = reqwest::Client::new();
-        let unknown = Filter { kind: Some(Kind::Unknown), ..Filter::default() };
+        let unknown = Filter::kind(Kind::Unknown);
         for parked in self.handle.dead_letters().list(unknown, None).await?.letters {
-            if parked.letter.vendor != "retell" {
+            if parked.letter.vendor.as_str() != "retell" {
                 continue;
             }
             let call = parked.letter.call;
@@ -178,8 +178,7 @@ impl Application {
     pub async fn replay_dead_letters(&self) -> Result<(), Failure> {
         let deadline = now() + PATIENCE;
         while now() < deadline {
-            let dead = Filter { kind: Some(Kind::Dead), ..Filter::default() };
-            self.handle.dead_letters().replay(dead).await?;
+            self.handle.dead_letters().replay(Filter::kind(Kind::Dead)).await?;
             self.until_at_most("replaying", Duration::from_secs(4), |snapshot| {
                 snapshot.calls.dead_lettered == 0 && snapshot.calls.under_way == 0
             })

@@ -1,0 +1,316 @@
+//! What is known of every letter without reading the disk. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Bound,
+    time::Instant,
+};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Filter, Kind, LetterId, LetterState};
+use crate::{
+    ids::{CallId, VendorId},
+    outcome::Class,
+};
+
+/// The short entry of one letter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Its public id.
+    pub id: LetterId,
+    /// The call.
+    pub call: CallId,
+    /// The vendor.
+    pub vendor: VendorId,
+    /// When it was parked.
+    pub parked_at: Timestamp,
+    /// What changes of it.
+    pub state: LetterState,
+}
+
+/// What is done to the index once it is on disk. Applied at least once; the second time it changes nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// A letter is there, in this state.
+    Put {
+        /// Its place.
+        seq: u64,
+        /// Its entry.
+        entry: Box<Entry>,
+    },
+    /// A letter is gone.
+    Removed {
+        /// Its place.
+        seq: u64,
+        /// What became of it: delivered, or purged.
+        delivered: bool,
+    },
+    /// A letter that was taken is back, unchanged.
+    Back {
+        /// Its place.
+        seq: u64,
+    },
+}
+
+impl Change {
+    /// The letter's place.
+    pub fn seq(&self) -> u64 {
+        match self {
+            Self::Put { seq, .. } | Self::Removed { seq, .. } | Self::Back { seq } => *seq,
+        }
+    }
+}
+
+/// What a change meant.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Meant {
+    /// Nothing new.
+    Nothing,
+    /// A letter is new here.
+    Parked(Entry),
+    /// A letter is in another state.
+    Changed {
+        /// Its entry.
+        entry: Entry,
+        /// It is not tried by itself any more, and was until now.
+        given_up: bool,
+    },
+    /// A letter was done.
+    Delivered(Entry),
+    /// A letter was removed.
+    Purged(Entry),
+}
+
+/// The parked calls as an operator sees them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct DlqSnapshot {
+    /// Waiting for a person or a replay.
+    pub dead: u64,
+    /// Waiting for the vendor.
+    pub later: u64,
+    /// May have happened.
+    pub unknown: u64,
+    /// Of the dead and later ones: tried too often, and not tried by themselves any more.
+    pub given_up: u64,
+    /// All of them by vendor and class of error.
+    pub by_class: BTreeMap<String, BTreeMap<Class, u64>>,
+    /// When the oldest was parked.
+    pub oldest_at: Option<Timestamp>,
+    /// When the next one is due.
+    pub next_due_at: Option<Timestamp>,
+    /// Taken, and not back yet.
+    pub taken: usize,
+    /// Most letters.
+    pub letters_max: usize,
+}
+
+/// The index: bounded by `letters_max`.
+#[derive(Debug, Clone, Default)]
+pub struct Dlq {
+    next: u64,
+    letters_max: usize,
+    entries: BTreeMap<u64, Entry>,
+    by_id: HashMap<LetterId, u64>,
+    due: BTreeSet<(Timestamp, u64)>,
+    /// Taken or being written, until when.
+    out: BTreeMap<u64, Instant>,
+    counts: BTreeMap<(VendorId, Kind, Class), u64>,
+    given_up: u64,
+    /// Places given to letters that are being written.
+    arriving: BTreeMap<u64, LetterId>,
+}
+
+impl Dlq {
+    /// The index of what was found on disk. `next` is the place of the next letter.
+    pub fn new(letters_max: usize, next: u64, found: impl IntoIterator<Item = (u64, Entry)>) -> Self {
+        let mut index = Self { next, letters_max, ..Self::default() };
+        for (seq, entry) in found {
+            index.next = index.next.max(seq + 1);
+            index.put(seq, entry);
+        }
+        index
+    }
+
+    /// How many letters there are, those being written included.
+    pub fn len(&self) -> usize {
+        self.entries.len() + self.arriving.len()
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Letters of a vendor and a kind.
+    pub fn count(&self, vendor: &VendorId, kind: Kind) -> u64 {
+        self.counts.iter().filter(|((v, k, _), _)| v == vendor && *k == kind).map(|(_, n)| n).sum()
+    }
+
+    /// A place for a new letter. `Ok(None)`: it is here already. `Err`: how many there are.
+    pub fn decide_park(&self, id: LetterId) -> Result<Option<u64>, usize> {
+        if self.by_id.contains_key(&id) || self.arriving.values().any(|known| *known == id) {
+            return Ok(None);
+        }
+        if self.len() >= self.letters_max { Err(self.len()) } else { Ok(Some(self.next)) }
+    }
+
+    /// The place is taken until the write has ended.
+    pub fn apply_park(&mut self, seq: u64, id: LetterId) {
+        self.next = self.next.max(seq + 1);
+        self.arriving.insert(seq, id);
+    }
+
+    /// The write of a new letter failed.
+    pub fn apply_not_parked(&mut self, seq: u64) {
+        self.arriving.remove(&seq);
+    }
+
+    /// Letters that are due and not out, the longest due first.
+    pub fn decide_take(&self, now: Timestamp, clock: Instant, max: usize) -> Vec<u64> {
+        let due = self.due.range(..=(now, u64::MAX)).map(|(_, seq)| *seq);
+        due.filter(|seq| !self.is_out(*seq, clock)).take(max).collect()
+    }
+
+    /// They are out until `until`, or until a change of theirs is applied.
+    pub fn apply_out(&mut self, seqs: &[u64], until: Instant) {
+        self.out.extend(seqs.iter().map(|seq| (*seq, until)));
+    }
+
+    /// A letter by its id.
+    pub fn find(&self, id: LetterId) -> Option<(u64, &Entry)> {
+        let seq = *self.by_id.get(&id)?;
+        Some((seq, self.entries.get(&seq)?))
+    }
+
+    /// Letters that match, in order, behind `after`, at most `max`; those that are out only when `out_too`.
+    pub fn select(&self, filter: &Filter, after: Option<u64>, max: usize, at: Instant, out_too: bool) -> Vec<u64> {
+        let fits = |seq: &u64, entry: &Entry| self.fits(filter, entry) && (out_too || !self.is_out(*seq, at));
+        if !filter.ids.is_empty() {
+            let named: BTreeSet<u64> = filter.ids.iter().filter_map(|id| self.by_id.get(id).copied()).collect();
+            let named = named.into_iter().filter(|seq| after.is_none_or(|after| *seq > after));
+            return named.filter(|seq| self.entries.get(seq).is_some_and(|entry| fits(seq, entry))).take(max).collect();
+        }
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.entries.range((from, Bound::Unbounded));
+        behind.filter(|(seq, entry)| fits(seq, entry)).map(|(seq, _)| *seq).take(max).collect()
+    }
+
+    fn fits(&self, filter: &Filter, entry: &Entry) -> bool {
+        let state = &entry.state;
+        let kind = match filter.kind {
+            Some(kind) => state.kind == kind,
+            None => state.kind != Kind::Unknown || !filter.ids.is_empty(),
+        };
+        let vendor = filter.vendor.as_ref().is_none_or(|vendor| *vendor == entry.vendor);
+        kind && vendor && filter.class.is_none_or(|class| class == state.class)
+    }
+
+    /// The entry at a place.
+    pub fn entry(&self, seq: u64) -> Option<&Entry> {
+        self.entries.get(&seq)
+    }
+
+    /// Applies what is on disk now.
+    pub fn apply(&mut self, change: Change) -> Meant {
+        match change {
+            Change::Put { seq, entry } => {
+                self.arriving.remove(&seq);
+                self.out.remove(&seq);
+                let old = self.remove(seq);
+                self.put(seq, (*entry).clone());
+                match old {
+                    None => Meant::Parked(*entry),
+                    Some(old) if old == *entry => Meant::Nothing,
+                    Some(old) => {
+                        let given_up = is_given_up(&entry) && !is_given_up(&old);
+                        Meant::Changed { entry: *entry, given_up }
+                    }
+                }
+            }
+            Change::Removed { seq, delivered } => {
+                self.out.remove(&seq);
+                match (self.remove(seq), delivered) {
+                    (None, _) => Meant::Nothing,
+                    (Some(entry), true) => Meant::Delivered(entry),
+                    (Some(entry), false) => Meant::Purged(entry),
+                }
+            }
+            Change::Back { seq } => {
+                self.arriving.remove(&seq);
+                self.out.remove(&seq);
+                Meant::Nothing
+            }
+        }
+    }
+
+    /// When the next letter that is not out is due.
+    pub fn next_due(&self, clock: Instant) -> Option<Timestamp> {
+        self.due.iter().find(|(_, seq)| !self.is_out(*seq, clock)).map(|(at, _)| *at)
+    }
+
+    /// What others see.
+    pub fn snapshot(&self, clock: Instant) -> DlqSnapshot {
+        let mut shown = DlqSnapshot {
+            letters_max: self.letters_max,
+            oldest_at: self.entries.values().next().map(|entry| entry.parked_at),
+            next_due_at: self.next_due(clock),
+            given_up: self.given_up,
+            taken: self.out.values().filter(|until| **until > clock).count(),
+            ..DlqSnapshot::default()
+        };
+        for ((vendor, kind, class), number) in &self.counts {
+            match kind {
+                Kind::Dead => shown.dead += number,
+                Kind::Later => shown.later += number,
+                Kind::Unknown => shown.unknown += number,
+            }
+            *shown.by_class.entry(vendor.to_string()).or_default().entry(*class).or_default() += number;
+        }
+        shown
+    }
+
+    fn is_out(&self, seq: u64, clock: Instant) -> bool {
+        self.out.get(&seq).is_some_and(|until| *until > clock)
+    }
+
+    fn put(&mut self, seq: u64, entry: Entry) {
+        self.by_id.insert(entry.id, seq);
+        if let Some(due) = entry.state.due {
+            self.due.insert((due, seq));
+        }
+        *self.counts.entry(key_of(&entry)).or_default() += 1;
+        self.given_up += u64::from(is_given_up(&entry));
+        self.entries.insert(seq, entry);
+    }
+
+    fn remove(&mut self, seq: u64) -> Option<Entry> {
+        let entry = self.entries.remove(&seq)?;
+        self.by_id.remove(&entry.id);
+        if let Some(due) = entry.state.due {
+            self.due.remove(&(due, seq));
+        }
+        self.given_up -= u64::from(is_given_up(&entry));
+        let key = key_of(&entry);
+        if let Some(count) = self.counts.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&key);
+            }
+        }
+        Some(entry)
+    }
+}
+
+/// Tried from here, and not tried by itself any more.
+fn is_given_up(entry: &Entry) -> bool {
+    entry.state.attempts > 0 && entry.state.due.is_none() && entry.state.kind != Kind::Unknown
+}
+
+fn key_of(entry: &Entry) -> (VendorId, Kind, Class) {
+    (entry.vendor.clone(), entry.state.kind, entry.state.class)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! What the dead letter queue is asked. Every question is idempotent: after a crash it is simply asked again.
+
+use actix::Message;
+use jiff::Timestamp;
+
+use super::{Filter, Kind, Letter, LetterId, LetterState, ParkedLetter, RecordError};
+use crate::{outcome::Class, store::StoreError};
+
+/// Why the queue did not do it.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DlqError {
+    /// No room.
+    #[error("the dead letter queue is full: {held} of {limit}; replay or purge some, or raise dlq.letters_max")]
+    Full {
+        /// Letters held.
+        held: usize,
+        /// Letters allowed.
+        limit: usize,
+    },
+    /// The store did not do it. Nothing was changed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A letter could not be written or read.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// No such letter: it was delivered or purged.
+    #[error("no letter {0}: it was delivered or purged")]
+    Gone(LetterId),
+    /// The actor was being replaced; ask again.
+    #[error("the dead letter queue was being restarted; ask again")]
+    Restarting,
+}
+
+/// Writes a call down. Answered when it is on disk. Parking one id twice writes nothing twice.
+#[derive(Debug, Clone)]
+pub struct Park {
+    /// What is written once.
+    pub letter: Letter,
+    /// Its first state.
+    pub state: LetterState,
+}
+
+/// A call is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parked {
+    /// Its public id.
+    pub id: LetterId,
+    /// Letters of its kind and vendor now.
+    pub total: u64,
+}
+
+/// Takes letters that are due. They are out until they are finished, or until their lease ends.
+#[derive(Debug, Clone, Copy)]
+pub struct TakeDue {
+    /// The present moment.
+    pub now: Timestamp,
+    /// Most letters.
+    pub max: usize,
+}
+
+/// What became of a letter that was taken, or of an unknown one that was found out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ended {
+    /// Done: it is removed.
+    Delivered,
+    /// Not done; later again.
+    Again {
+        /// Not before this.
+        not_before: Timestamp,
+        /// Why.
+        class: Class,
+        /// In words.
+        detail: String,
+        /// Whether something was tried; a refusal is no attempt.
+        counts_as_attempt: bool,
+    },
+    /// Not done, and not by itself any more.
+    GivenUp {
+        /// Why.
+        class: Class,
+        /// In words.
+        detail: String,
+    },
+    /// It is of another kind now, and not due by itself.
+    Became {
+        /// Which.
+        kind: Kind,
+        /// Why.
+        class: Class,
+        /// In words.
+        detail: String,
+    },
+}
+
+/// Writes down what became of a letter. One that is gone is no error.
+#[derive(Debug, Clone)]
+pub struct Finish {
+    /// Which.
+    pub id: LetterId,
+    /// What.
+    pub end: Ended,
+}
+
+/// Makes letters due now, with fresh attempts. Those that are being done right now are left alone.
+#[derive(Debug, Clone)]
+pub struct Replay {
+    /// Which. Unknown ones only by their id.
+    pub filter: Filter,
+    /// Most letters.
+    pub max: usize,
+}
+
+/// Lists letters in the order of parking.
+#[derive(Debug, Clone)]
+pub struct List {
+    /// Which.
+    pub filter: Filter,
+    /// Behind this place.
+    pub after: Option<u64>,
+    /// Most letters, up to the page size of [`super::disk`].
+    pub max: usize,
+}
+
+/// A page of letters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// The letters.
+    pub letters: Vec<ParkedLetter>,
+    /// Ask behind this for more; `None` at the end.
+    pub next: Option<u64>,
+}
+
+/// Removes letters for good. Those that are being done right now are left alone.
+#[derive(Debug, Clone)]
+pub struct Purge {
+    /// Which.
+    pub ids: Vec<LetterId>,
+}
+
+impl Message for Park {
+    type Result = Result<Parked, DlqError>;
+}
+
+impl Message for TakeDue {
+    type Result = Result<Vec<ParkedLetter>, DlqError>;
+}
+
+impl Message for Finish {
+    type Result = Result<(), DlqError>;
+}
+
+impl Message for Replay {
+    type Result = Result<u64, DlqError>;
+}
+
+impl Message for List {
+    type Result = Result<Page, DlqError>;
+}
+
+impl Message for Purge {
+    type Result = Result<u64, DlqError>;
+}

@@ -1,0 +1,62 @@
+//! The dead letter queue: every call that could not be done now and must not be lost, on disk.
+//!
+//! # Why it exists
+//!
+//! A call that the vendor did not do, that no retry cured and for which nothing stood in, is written down with everything
+//! needed to do it again: later by itself, or when a person says so. The caller hears of it only after it is on disk.
+//!
+//! ```text
+//!               +-- Later:   due when the vendor is back, done by itself  --+
+//!   Park ------>+-- Dead:    waits for a replay                           --+--> taken when due --> delivered: removed
+//!               +-- Unknown: may have happened; never done by itself        |         |  not done: due again, later
+//!                       |                                                   |         |  too often: given up, no due time
+//!                       +-- found out: removed, or becomes Dead ------------+         +- may have happened: becomes Unknown
+//! ```
+//!
+//! # On disk
+//!
+//! `letters` (id, part -> record, written once), `letter.state` (id -> what changes), `letter.index` (public id -> id),
+//! `meta` (the next id, the number of letters). Records carry a version byte; an unknown version is set aside, never a panic.
+//! In memory there is a short entry a letter (about 150 bytes), so that counting, filtering and finding what is due read no
+//! disk; payloads stay on disk.
+//!
+//! # Limits and defaults ([`DlqConfig`])
+//!
+//! | limit | default | beyond it |
+//! | --- | --- | --- |
+//! | letters | 100,000 | parking is refused with [`DlqError::Full`]: the caller is told, and still has the call |
+//! | attempts by itself | 5 (seeds A and C) | given up: it stays, without a due time, until a person replays it |
+//! | pause after a failed attempt | 30 s, doubling to 1 h, 25 % jitter | |
+//! | lease of a letter that was taken | 10 min | it comes back, as after a crash of whoever took it |
+//!
+//! # On restart
+//!
+//! Of the actor: nothing is lost, the entries are in the vault, and a write that was under way reports by itself. Of the
+//! process: the entries are read back from disk before the actor starts.
+//!
+//! # What it never does
+//!
+//! Drop a letter by itself; send anything; do an unknown call again unless it is named by its id.
+
+mod config;
+mod index;
+mod letter;
+mod record;
+mod schedule;
+
+#[cfg(feature = "runtime")]
+mod actor;
+#[cfg(feature = "runtime")]
+mod disk;
+#[cfg(feature = "runtime")]
+mod message;
+
+#[cfg(feature = "runtime")]
+pub use actor::{DlqActor, DlqParts, PAGE_MAX};
+pub use config::DlqConfig;
+pub use index::{Change, Dlq, DlqSnapshot, Entry, Meant};
+pub use letter::{Filter, Kind, Letter, LetterId, LetterState, ParkedLetter};
+#[cfg(feature = "runtime")]
+pub use message::{DlqError, Ended, Finish, List, Page, Park, Parked, Purge, Replay, TakeDue};
+pub use record::RecordError;
+pub use schedule::due_after;

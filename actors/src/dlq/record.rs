@@ -1,0 +1,167 @@
+//! Letters as bytes: a version byte, then a frozen struct. A field is never added to a frozen struct: a new version is.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Kind, Letter, LetterId, LetterState};
+use crate::{
+    call::IdempotencyKey,
+    credits::Credits,
+    ids::{CallId, LaneId, OperationId, VendorId},
+    outcome::Class,
+};
+
+const V1: u8 = 1;
+
+/// Bytes that are no record of a known version. They are set aside, not thrown away.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Written by a newer version.
+    #[error("record version {0} is not known to this version of mainstay")]
+    Version(u8),
+    /// Cut short, or not a record at all.
+    #[error("record is damaged: {0}")]
+    Damaged(String),
+}
+
+fn damaged(what: impl ToString) -> RecordError {
+    RecordError::Damaged(what.to_string())
+}
+
+/// Frozen. The order of the fields is the format.
+#[derive(Serialize, Deserialize)]
+struct LetterV1 {
+    id: u128,
+    call: u128,
+    vendor: String,
+    operation: String,
+    lane: String,
+    payload: Vec<u8>,
+    key: Option<String>,
+    tenant: Option<String>,
+    estimate_micros: u64,
+    fallback: bool,
+    holds_slot: bool,
+    expires_at_ms: Option<i64>,
+    accepted_at_ms: i64,
+    parked_at_ms: i64,
+}
+
+/// Frozen. It repeats what the index needs, so that a start reads no payload.
+#[derive(Serialize, Deserialize)]
+struct StateV1 {
+    id: u128,
+    call: u128,
+    vendor: String,
+    kind: Kind,
+    class: Class,
+    detail: String,
+    attempts: u32,
+    due_ms: Option<i64>,
+    parked_at_ms: i64,
+    updated_at_ms: i64,
+}
+
+/// What a state record says besides the state.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Named {
+    pub(super) id: LetterId,
+    pub(super) call: CallId,
+    pub(super) vendor: VendorId,
+    pub(super) parked_at: Timestamp,
+    pub(super) state: LetterState,
+}
+
+fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, RecordError> {
+    postcard::to_extend(record, vec![V1]).map_err(damaged)
+}
+
+fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, RecordError> {
+    match bytes.split_first() {
+        Some((&V1, rest)) => postcard::from_bytes(rest).map_err(damaged),
+        Some((version, _)) => Err(RecordError::Version(*version)),
+        None => Err(damaged("empty")),
+    }
+}
+
+fn time(ms: i64) -> Result<Timestamp, RecordError> {
+    Timestamp::from_millisecond(ms).map_err(damaged)
+}
+
+pub(super) fn encode_letter(letter: &Letter) -> Result<Vec<u8>, RecordError> {
+    encode(&LetterV1 {
+        id: letter.id.0.as_u128(),
+        call: letter.call.0.as_u128(),
+        vendor: letter.vendor.to_string(),
+        operation: letter.operation.to_string(),
+        lane: letter.lane.to_string(),
+        payload: serde_json::to_vec(&letter.payload).map_err(damaged)?,
+        key: letter.key.as_ref().map(ToString::to_string),
+        tenant: letter.tenant.as_ref().map(ToString::to_string),
+        estimate_micros: letter.estimate.micros(),
+        fallback: letter.fallback,
+        holds_slot: letter.holds_slot,
+        expires_at_ms: letter.expires_at.map(Timestamp::as_millisecond),
+        accepted_at_ms: letter.accepted_at.as_millisecond(),
+        parked_at_ms: letter.parked_at.as_millisecond(),
+    })
+}
+
+pub(super) fn decode_letter(bytes: &[u8]) -> Result<Letter, RecordError> {
+    let v1: LetterV1 = decode(bytes)?;
+    Ok(Letter {
+        id: LetterId(Uuid::from_u128(v1.id)),
+        call: CallId(Uuid::from_u128(v1.call)),
+        vendor: VendorId::new(&v1.vendor).map_err(damaged)?,
+        operation: OperationId::new(&v1.operation).map_err(damaged)?,
+        lane: LaneId::new(&v1.lane).map_err(damaged)?,
+        payload: serde_json::from_slice(&v1.payload).map_err(damaged)?,
+        key: v1.key.map(|key| IdempotencyKey(key.into())),
+        tenant: v1.tenant.map(Into::into),
+        estimate: Credits::from_micros(v1.estimate_micros),
+        fallback: v1.fallback,
+        holds_slot: v1.holds_slot,
+        expires_at: v1.expires_at_ms.map(time).transpose()?,
+        accepted_at: time(v1.accepted_at_ms)?,
+        parked_at: time(v1.parked_at_ms)?,
+    })
+}
+
+pub(super) fn encode_state(named: &Named) -> Result<Vec<u8>, RecordError> {
+    let state = &named.state;
+    encode(&StateV1 {
+        id: named.id.0.as_u128(),
+        call: named.call.0.as_u128(),
+        vendor: named.vendor.to_string(),
+        kind: state.kind,
+        class: state.class,
+        detail: state.detail.clone(),
+        attempts: state.attempts,
+        due_ms: state.due.map(Timestamp::as_millisecond),
+        parked_at_ms: named.parked_at.as_millisecond(),
+        updated_at_ms: state.updated_at.as_millisecond(),
+    })
+}
+
+pub(super) fn decode_state(bytes: &[u8]) -> Result<Named, RecordError> {
+    let v1: StateV1 = decode(bytes)?;
+    let state = LetterState {
+        kind: v1.kind,
+        class: v1.class,
+        detail: v1.detail,
+        attempts: v1.attempts,
+        due: v1.due_ms.map(time).transpose()?,
+        updated_at: time(v1.updated_at_ms)?,
+    };
+    Ok(Named {
+        id: LetterId(Uuid::from_u128(v1.id)),
+        call: CallId(Uuid::from_u128(v1.call)),
+        vendor: VendorId::new(&v1.vendor).map_err(damaged)?,
+        parked_at: time(v1.parked_at_ms)?,
+        state,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! One thread, a paused clock, and vendors that answer as they are told.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use mainstay::{
+    Clay, Credits, Handle, Placement, Retell, Runtime, Snapshot, VendorConfig,
+    actors::{
+        client::{Transport, WireAnswer, WireError, WireFault, WireRequest},
+        clock::SteadyWall,
+    },
+};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+/// What a scripted vendor does with one request.
+#[derive(Debug, Clone)]
+pub enum Reply {
+    /// Answers after a while.
+    Answer(u16, Value, Duration),
+    /// Answers with a `Retry-After` in seconds.
+    Busy(u16, u64),
+    /// Fails on the wire after a while.
+    Fail(WireFault, Duration),
+    /// Never answers: the operation's timeout strikes.
+    Hang,
+}
+
+pub fn ok(status: u16) -> Reply {
+    Reply::Answer(status, json!({ "call_id": "vendor-call" }), Duration::from_millis(50))
+}
+
+/// One request, as the vendor saw it.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub body: Value,
+}
+
+#[derive(Default)]
+struct Inner {
+    script: VecDeque<Reply>,
+    usual: Option<Reply>,
+    seen: Vec<Seen>,
+    in_flight: usize,
+    most_in_flight: usize,
+}
+
+/// A vendor behind the seam of the wire. It does what the script says, then its usual.
+#[derive(Clone, Default)]
+pub struct Wire(Arc<Mutex<Inner>>);
+
+impl Wire {
+    pub fn usually(reply: Reply) -> Self {
+        let wire = Self::default();
+        wire.0.lock().usual = Some(reply);
+        wire
+    }
+
+    pub fn now_usually(&self, reply: Reply) {
+        self.0.lock().usual = Some(reply);
+    }
+
+    pub fn then(&self, replies: impl IntoIterator<Item = Reply>) {
+        self.0.lock().script.extend(replies);
+    }
+
+    pub fn seen(&self) -> Vec<Seen> {
+        self.0.lock().seen.clone()
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.lock().seen.len()
+    }
+
+    pub fn most_in_flight(&self) -> usize {
+        self.0.lock().most_in_flight
+    }
+}
+
+/// Counts a request as in flight until it is dropped, answered or not.
+struct InFlight(Wire);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.0.lock().in_flight -= 1;
+    }
+}
+
+impl Transport for Wire {
+    fn send(&self, request: WireRequest) -> Pin<Box<dyn Future<Output = Result<WireAnswer, WireError>> + Send>> {
+        let reply = {
+            let mut inner = self.0.lock();
+            inner.seen.push(Seen { body: serde_json::from_slice(&request.body).unwrap() });
+            inner.in_flight += 1;
+            inner.most_in_flight = inner.most_in_flight.max(inner.in_flight);
+            inner.script.pop_front().or_else(|| inner.usual.clone()).expect("the script is at its end")
+        };
+        let held = InFlight(self.clone());
+        Box::pin(async move {
+            let _held = held;
+            match reply {
+                Reply::Answer(status, body, after) => {
+                    tokio::time::sleep(after).await;
+                    Ok(WireAnswer { status, headers: Vec::new(), body: serde_json::to_vec(&body).unwrap() })
+                }
+                Reply::Busy(status, seconds) => {
+                    let headers = vec![("retry-after".to_owned(), seconds.to_string())];
+                    Ok(WireAnswer { status, headers, body: b"{}".to_vec() })
+                }
+                Reply::Fail(fault, after) => {
+                    tokio::time::sleep(after).await;
+                    Err(WireError { fault, detail: "as scripted".into() })
+                }
+                Reply::Hang => {
+                    tokio::time::sleep(request.timeout).await;
+                    Err(WireError { fault: WireFault::Timeout, detail: "no whole answer in time".into() })
+                }
+            }
+        })
+    }
+}
+
+/// Runs a test on one thread, with a paused clock that jumps to the next timer when nothing is to be done.
+pub fn paused<F: Future<Output = ()>>(test: F) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        // A test that waits for what never comes fails instead of running for ever.
+        tokio::time::timeout(Duration::from_secs(30 * 24 * 3600), test).await.expect("the test came to no end");
+    });
+}
+
+/// A Clay table behind a scripted wire, with limits that do not get in the way.
+pub fn clay(wire: &Wire) -> VendorConfig {
+    VendorConfig::clay("clay", Clay::table("https://clay.test/hook"))
+        .daily_limit(Credits::whole(1_000_000))
+        .transport(wire.clone())
+        .with(|config| config.gate.rate = None)
+}
+
+/// A Retell workspace behind a scripted wire, with limits that do not get in the way.
+pub fn retell(wire: &Wire) -> VendorConfig {
+    VendorConfig::retell("retell", Retell::workspace("key_canary_retell"))
+        .daily_limit(Credits::whole(1_000_000))
+        .transport(wire.clone())
+        .with(|config| config.gate.rate = None)
+}
+
+/// A runtime on this thread, with a seed and a calendar of its own.
+pub fn builder() -> mainstay::Builder {
+    Runtime::builder()
+        .placement(Placement::Local)
+        .seed(7)
+        .wall_clock(SteadyWall::starting_at("2026-11-24T12:00:00Z".parse().unwrap()))
+}
+
+pub async fn start(vendors: impl IntoIterator<Item = VendorConfig>) -> Handle {
+    let builder = vendors.into_iter().fold(builder(), mainstay::Builder::vendor);
+    builder.start().await.unwrap().handle()
+}
+
+/// Lets everything that is ready run, without moving the clock.
+pub async fn turn() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Waits until a fact about the snapshot holds.
+pub async fn until(handle: &Handle, holds: impl Fn(&Snapshot) -> bool) -> Snapshot {
+    loop {
+        let snapshot = handle.snapshot();
+        if holds(&snapshot) {
+            return snapshot;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+pub fn lead(n: usize) -> Value {
+    json!({ "lead_id": n, "domain": format!("company{n}.example") })
+}
+
+pub fn phone() -> Value {
+    json!({ "from_number": "+14155550100", "to_number": "+14155550101" })
+}
