@@ -219,6 +219,7 @@ async fn one_ticket(gateway: &Gateway, route: &Route, entry: &Entry, claim: Opti
     let number = entry.progress().attempts + 1;
     let (ticket, flight, mut reply) = Ticket::issue(entry.call.clone(), number, entry.deadline, entry.span.clone());
     entry.note(|progress| progress.flight = Some(flight.clone()));
+    gateway.hazard.strike(&route.loops, "ticket");
     if let Some(claim) = claim {
         claim.follow(flight.clone());
     }
@@ -228,6 +229,7 @@ async fn one_ticket(gateway: &Gateway, route: &Route, entry: &Entry, claim: Opti
         reply = &mut reply => Err(reply),
         verdict = given_up(entry) => Ok(verdict),
     };
+    gateway.hazard.strike(&route.loops, "reply");
     let reply = match given_up {
         Err(reply) => reply,
         Ok(verdict) if flight.revoke() => return Step::Stop(verdict),

@@ -19,7 +19,7 @@ use mainstay_actors::{
     fact::{Fact, FactSink, FinalState},
     idempotency,
     ids::{CallId, LaneId, OperationId, VendorId},
-    kernel::Spawn,
+    kernel::{Hazard, Spawn},
     profile::{KeySource, Operation},
     refusal::{Guard, Reason, Refusal},
 };
@@ -66,6 +66,7 @@ pub(crate) struct Gateway {
     pub(crate) rng: Rng,
     pub(crate) tree: Tree,
     pub(crate) tasks: Arc<dyn Spawn>,
+    pub(crate) hazard: Arc<dyn Hazard>,
     pub(crate) live_max: usize,
     live: Mutex<HashMap<CallId, Arc<Entry>>>,
     closed: AtomicBool,
@@ -82,6 +83,7 @@ pub(crate) struct GatewayParts {
     pub(crate) rng: Rng,
     pub(crate) tree: Tree,
     pub(crate) tasks: Arc<dyn Spawn>,
+    pub(crate) hazard: Arc<dyn Hazard>,
     pub(crate) live_max: usize,
 }
 
@@ -103,6 +105,7 @@ impl Gateway {
             rng: parts.rng,
             tree: parts.tree,
             tasks: parts.tasks,
+            hazard: parts.hazard,
             live_max: parts.live_max,
             live: Mutex::default(),
             closed: AtomicBool::new(false),

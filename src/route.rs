@@ -6,7 +6,7 @@ use actix::Addr;
 use mainstay_actors::{
     fallback::{FallbackActor, FallbackConfig, LocalFn, Remember},
     idempotency::{IdempotencyActor, KeyReport},
-    ids::LaneId,
+    ids::{ActorId, LaneId},
     kernel::{Door, Reports},
     profile::Profile,
     refusal::Guard,
@@ -17,6 +17,8 @@ use crate::{gateway::Shared, supervision::SupervisorKey};
 
 /// One vendor's entrances.
 pub(crate) struct Route {
+    /// Where its attempt loops sit for the fault injector: `clay/attempts`.
+    pub(crate) loops: ActorId,
     pub(crate) profile: Arc<Profile>,
     pub(crate) lanes: BTreeMap<LaneId, Door<Ticket>>,
     pub(crate) keys: Addr<IdempotencyActor<Shared>>,

@@ -179,6 +179,7 @@ impl<'a> Starting<'a> {
             rng: runtime.rng.clone(),
             tree: self.kit.tree.clone(),
             tasks: self.places.tasks(),
+            hazard: runtime.hazard.clone(),
             live_max: runtime.live_max,
         });
         for (vendor, state, number) in inherited {

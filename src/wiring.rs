@@ -121,6 +121,7 @@ impl Wiring<'_> {
             fallback: cache_shown,
         };
         let route = Route {
+            loops: ActorId::new(format!("{}/attempts", self.vendor)),
             profile: self.profile.clone(),
             lanes: lanes.into_iter().map(|lane| (lane.name, lane.tickets)).collect(),
             keys: keys.address().clone(),

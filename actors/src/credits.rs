@@ -40,13 +40,16 @@ impl Credits {
         Self(micros)
     }
 
-    /// Reads a vendor's decimal number, rounded up to the next millionth so that rounding never makes spending look smaller.
+    /// Reads a vendor's decimal number. What lies between two millionths is rounded up, so that rounding never makes spending
+    /// look smaller; the noise of binary fractions (5.48 is not exactly 5.48) is not.
     pub fn from_decimal(value: f64) -> Result<Self, AmountError> {
         if !value.is_finite() || !(0.0..1e12).contains(&value) {
             return Err(AmountError { value });
         }
-        // In range by the check above: below 10^18, exact enough for a millionth of a credit.
-        Ok(Self((value * MICROS as f64).ceil() as u64))
+        // In range by the check above: below 10^18.
+        let (scaled, near) = (value * MICROS as f64, (value * MICROS as f64).round());
+        let noise = (scaled - near).abs() <= scaled * f64::EPSILON * 4.0;
+        Ok(Self(if noise { near } else { scaled.ceil() } as u64))
     }
 
     /// Millionths of a unit.
@@ -97,6 +100,10 @@ mod tests {
             assert!(Credits::from_decimal(bad).is_err(), "{bad}");
         }
         assert_eq!(Credits::from_decimal(0.1).unwrap(), Credits::from_micros(100_000));
+        assert_eq!(Credits::from_decimal(0.000_000_1).unwrap(), Credits::from_micros(1));
+        for cents in 0..100_000u64 {
+            assert_eq!(Credits::from_decimal(cents as f64 / 100.0).unwrap(), Credits::from_micros(cents * 10_000));
+        }
     }
 
     #[test]

@@ -14,6 +14,8 @@
 //! `--debug 127.0.0.1:0 --hold` prints the address of the debug endpoint and stays up afterwards; `--seed N` tells another
 //! story; `--data DIR` keeps the parked calls there.
 
+#![allow(unreachable_pub, reason = "a program of several files")]
+
 mod application;
 mod checker;
 mod history;

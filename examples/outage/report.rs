@@ -1,6 +1,6 @@
 //! The tables a person reads, and the line a program reads.
 
-use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{Table, presets::ASCII_BORDERS_ONLY_CONDENSED};
 use mainstay::FinalState;
 use serde_json::json;
 
@@ -16,7 +16,7 @@ use crate::{
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(header.to_vec());
+    table.load_preset(ASCII_BORDERS_ONLY_CONDENSED).set_header(header.to_vec());
     table
 }
 
@@ -43,7 +43,8 @@ pub fn settings() -> String {
         format!("{RETELL_LIMIT} cents"),
         "500 credits, 5000 cents".into(),
     ]);
-    format!("{LEADS} leads and {CALLS} phone calls over {OFFERED_OVER:?}\n{table}")
+    let story = crate::story::in_words().join("\n  ");
+    format!("{LEADS} leads and {CALLS} phone calls, offered over {OFFERED_OVER:?}\n{table}\nthe story:\n  {story}\n")
 }
 
 /// What happened.

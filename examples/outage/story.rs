@@ -7,7 +7,6 @@ use mainstay::{
     actors::{breaker::BreakerConfig, bulkhead::Rate},
     testing::{Chaos, Episode, Fault, Script, SimulatorConfig, Spread, Vendor},
 };
-use serde_json::json;
 
 /// Leads for Clay.
 pub const LEADS: usize = 2_000;
@@ -56,31 +55,15 @@ impl Story {
         config
     }
 
-    /// The script: normal, slow, outage, recovery, rate limiting, false successes.
+    /// What goes wrong, when.
     fn script(&self) -> Script {
-        let slow = Fault::Latency { min: Duration::from_millis(300), max: Duration::from_millis(900) };
-        let busy = Fault::TooMany { retry_after_secs: Some(1) };
-        [
-            episode(Vendor::Clay, 7, 11, 0.5, slow),
-            episode(Vendor::Clay, 12, 22, 0.02, Fault::BlackHole { effect: true }),
-            episode(Vendor::Clay, 12, 22, 0.02, Fault::Reset { effect: false }),
-            episode(Vendor::Clay, 12, 22, 0.9, Fault::Status { code: 503, effect: false }),
-            episode(Vendor::Clay, 27, 31, 0.4, busy),
-            episode(Vendor::Clay, 33, 36, 0.2, Fault::FalseSuccess),
-            episode(Vendor::Retell, 5, 9, 0.5, slow),
-            episode(Vendor::Retell, 14, 25, 0.2, Fault::BlackHole { effect: true }),
-            episode(Vendor::Retell, 14, 25, 0.5, Fault::Status { code: 500, effect: false }),
-            episode(Vendor::Retell, 14, 25, 0.3, busy),
-            episode(Vendor::Retell, 29, 31, 0.2, Fault::Malformed),
-            episode(Vendor::Retell, 33, 35, 0.2, Fault::FalseSuccess),
-        ]
-        .into_iter()
-        .fold(Script::seeded(self.seed), Script::episode)
+        episodes().into_iter().fold(Script::seeded(self.seed), Script::episode)
     }
 
-    /// Panics in every kind of actor.
+    /// Panics in every kind of actor, and in the attempt loops.
     pub fn chaos(&self) -> Arc<Chaos> {
         let chaos = Chaos::seeded(self.seed)
+            .panic_every(150, "*/attempts")
             .panic_every(400, "*/lane/*")
             .panic_every(400, "*/gate")
             .panic_every(400, "*/breaker")
@@ -98,18 +81,10 @@ impl Story {
     pub fn clay(&self, webhook: String) -> VendorConfig {
         let mut table = Clay::table(webhook);
         table.timeout = CLAY_TIMEOUT;
-        VendorConfig::clay("clay", table)
-            .daily_limit(Credits::whole(CLAY_LIMIT))
-            .cache_by("/domain")
-            .local(|lead| {
-                // Only the example's own leads carry a hint: most are better queued than guessed.
-                let hint = lead.get("company_hint")?.as_str()?;
-                Some(json!({ "company_name": hint, "source": "local" }))
-            })
-            .with(|config| {
-                config.gate.rate = Some(Rate { per_second: CLAY_RATE.0, burst: CLAY_RATE.1 });
-                shorten(&mut config.breaker, CLAY_OPEN);
-            })
+        VendorConfig::clay("clay", table).daily_limit(Credits::whole(CLAY_LIMIT)).cache_by("/domain").with(|config| {
+            config.gate.rate = Some(Rate { per_second: CLAY_RATE.0, burst: CLAY_RATE.1 });
+            shorten(&mut config.breaker, CLAY_OPEN);
+        })
     }
 
     pub fn retell(&self, base_url: String) -> VendorConfig {
@@ -138,4 +113,49 @@ fn shorten(breaker: &mut BreakerConfig, open_for: Duration) {
 
 fn episode(vendor: Vendor, from: u64, until: u64, share: f64, fault: Fault) -> Episode {
     Episode { from: Duration::from_secs(from), until: Duration::from_secs(until), vendor, fault, share }
+}
+
+/// The script: normal, slow, outage, recovery, rate limiting, false successes, broken answers.
+fn episodes() -> Vec<Episode> {
+    let slow = Fault::Latency { min: Duration::from_millis(300), max: Duration::from_millis(900) };
+    let busy = Fault::TooMany { retry_after_secs: Some(1) };
+    vec![
+        episode(Vendor::Clay, 7, 11, 0.5, slow),
+        episode(Vendor::Clay, 12, 22, 0.02, Fault::BlackHole { effect: true }),
+        episode(Vendor::Clay, 12, 22, 0.02, Fault::Reset { effect: false }),
+        episode(Vendor::Clay, 12, 22, 0.9, Fault::Status { code: 503, effect: false }),
+        episode(Vendor::Clay, 27, 31, 0.4, busy),
+        episode(Vendor::Clay, 33, 36, 0.2, Fault::FalseSuccess),
+        episode(Vendor::Retell, 5, 9, 0.5, slow),
+        episode(Vendor::Retell, 14, 25, 0.2, Fault::BlackHole { effect: true }),
+        episode(Vendor::Retell, 14, 25, 0.5, Fault::Status { code: 500, effect: false }),
+        episode(Vendor::Retell, 14, 25, 0.3, busy),
+        episode(Vendor::Retell, 29, 31, 0.2, Fault::Malformed),
+        episode(Vendor::Retell, 33, 35, 0.2, Fault::FalseSuccess),
+    ]
+}
+
+/// The script as a person reads it.
+pub fn in_words() -> Vec<String> {
+    let line = |e: Episode| {
+        let (from, until) = (e.from.as_secs(), e.until.as_secs());
+        format!("{from:>2} to {until:>2} s  {:<6} {:>3.0} %  {}", e.vendor.as_str(), e.share * 100.0, words(&e.fault))
+    };
+    let mut lines: Vec<_> = episodes().into_iter().map(line).collect();
+    lines.sort();
+    lines
+}
+
+fn words(fault: &Fault) -> String {
+    let after = |effect: &bool| if *effect { ", after the work was done" } else { ", nothing was done" };
+    match fault {
+        Fault::Latency { min, max } => format!("slow: answers after {min:?} to {max:?}"),
+        Fault::BlackHole { effect } => format!("no answer at all{}", after(effect)),
+        Fault::Reset { effect } => format!("connection reset{}", after(effect)),
+        Fault::CutBody { effect } => format!("half an answer{}", after(effect)),
+        Fault::TooMany { .. } => "429 with Retry-After".into(),
+        Fault::Status { code, effect } => format!("HTTP {code}{}", after(effect)),
+        Fault::FalseSuccess => "a success whose body says failure".into(),
+        Fault::Malformed => "an answer that is no JSON, after the work was done".into(),
+    }
 }
