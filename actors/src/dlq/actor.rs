@@ -299,8 +299,8 @@ impl Handler<Finish> for DlqActor {
             return Box::pin(async move { Ok(remove(&store, &reports, seq, entry, true).await?) });
         }
         let state = self.after(&entry.state, &end);
-        let changed = Entry { state, ..entry };
-        let set = match disk::change([(seq, &changed)]) {
+        let changed = Entry { state, ..entry.clone() };
+        let set = match disk::change([(seq, &entry, &changed)]) {
             Ok(set) => set,
             Err(error) => return Box::pin(async { Err(error) }),
         };
@@ -357,10 +357,10 @@ impl Handler<Replay> for DlqActor {
                     let state = LetterState { due: Some(now), attempts: 0, updated_at: now, ..entry.state.clone() };
                     Entry { state, ..entry.clone() }
                 };
-                let changed: Vec<_> = group.iter().map(|(seq, entry)| (*seq, again(entry))).collect();
-                let set = disk::change(changed.iter().map(|(seq, entry)| (*seq, entry)))?;
+                let changed: Vec<_> = group.iter().map(|(seq, entry)| (*seq, entry, again(entry))).collect();
+                let set = disk::change(changed.iter().map(|(seq, old, new)| (*seq, *old, new)))?;
                 let changes: Vec<_> =
-                    changed.into_iter().map(|(seq, entry)| Change::Put { seq, entry: Box::new(entry) }).collect();
+                    changed.into_iter().map(|(seq, _, new)| Change::Put { seq, entry: Box::new(new) }).collect();
                 failed = written(store.commit(set), reports.clone(), changes).await.err().or(failed);
             }
             wake.notify_one();

@@ -26,6 +26,22 @@ fn part_key(seq: u64, part: u16) -> Vec<u8> {
     key
 }
 
+fn due_key(seq: u64, entry: &Entry) -> Option<Vec<u8>> {
+    // Times before 1970 sort as the earliest of all, which is what they mean here.
+    let ms = u64::try_from(entry.state.due?.as_millisecond()).unwrap_or(0);
+    Some([ms.to_be_bytes(), seq.to_be_bytes()].concat())
+}
+
+/// The due index follows the state: one key a letter that is tried by itself.
+fn move_due(set: WriteSet, seq: u64, old: Option<&Entry>, new: Option<&Entry>) -> WriteSet {
+    let (old, new) = (old.and_then(|entry| due_key(seq, entry)), new.and_then(|entry| due_key(seq, entry)));
+    if old == new {
+        return set;
+    }
+    let set = old.into_iter().fold(set, |set, key| set.delete(Table::LetterDue, key));
+    new.into_iter().fold(set, |set, key| set.put(Table::LetterDue, key, []))
+}
+
 fn named(entry: &Entry) -> Named {
     let Entry { id, call, vendor, parked_at, state } = entry.clone();
     Named { id, call, vendor, parked_at, state }
@@ -46,15 +62,17 @@ pub(super) fn park(seq: u64, letter: &Letter, entry: &Entry) -> Result<WriteSet,
         .put(Table::LetterState, seq_key(seq), state)
         .put(Table::Meta, NEXT, (seq + 1).to_be_bytes())
         .add(Table::Meta, COUNT, 1);
+    let set = move_due(set, seq, None, Some(entry));
     let numbered = (0..=u16::MAX).zip(parts);
     Ok(numbered.fold(set, |set, (part, bytes)| set.put(Table::Letters, part_key(seq, part), bytes)))
 }
 
 /// Other states of letters that are there, in one set.
-pub(super) fn change<'a>(entries: impl IntoIterator<Item = (u64, &'a Entry)>) -> Result<WriteSet, DlqError> {
-    entries.into_iter().try_fold(WriteSet::new(), |set, (seq, entry)| {
-        let state = encode_state(&named(entry))?;
-        Ok(set.present(Table::LetterState, seq_key(seq)).put(Table::LetterState, seq_key(seq), state))
+pub(super) fn change<'a>(letters: impl IntoIterator<Item = (u64, &'a Entry, &'a Entry)>) -> Result<WriteSet, DlqError> {
+    letters.into_iter().try_fold(WriteSet::new(), |set, (seq, old, new)| {
+        let state = encode_state(&named(new))?;
+        let set = set.present(Table::LetterState, seq_key(seq)).put(Table::LetterState, seq_key(seq), state);
+        Ok(move_due(set, seq, Some(old), Some(new)))
     })
 }
 
@@ -65,6 +83,7 @@ pub(super) fn remove(seq: u64, entry: &Entry, parts: u16) -> WriteSet {
         .delete(Table::LetterState, seq_key(seq))
         .delete(Table::LetterIndex, entry.id.0.as_bytes().to_vec())
         .add(Table::Meta, COUNT, -1);
+    let set = move_due(set, seq, Some(entry), None);
     (0..parts).fold(set, |set, part| set.delete(Table::Letters, part_key(seq, part)))
 }
 

@@ -15,8 +15,8 @@
 //!
 //! # On disk
 //!
-//! `letters` (id, part -> record, written once), `letter.state` (id -> what changes), `letter.index` (public id -> id),
-//! `meta` (the next id, the number of letters). Records carry a version byte; an unknown version is set aside, never a panic.
+//! `letters` (id, part -> record, written once), `letter.state` (id -> what changes), `letter.due` (due time, id),
+//! `letter.index` (public id -> id), `meta` (the next id, the number of letters). Records carry a version byte; an unknown version is set aside, never a panic.
 //! In memory there is a short entry a letter (about 150 bytes), so that counting, filtering and finding what is due read no
 //! disk; payloads stay on disk.
 //!
