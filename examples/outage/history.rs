@@ -77,9 +77,4 @@ impl Book {
     pub fn count(&self, state: FinalState) -> u64 {
         self.calls.values().filter(|known| **known == Some(state)).count() as u64
     }
-
-    /// Accepted calls of which the application never heard the end.
-    pub fn without_end(&self) -> u64 {
-        self.calls.values().filter(|known| known.is_none()).count() as u64
-    }
 }
