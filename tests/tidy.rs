@@ -1,5 +1,6 @@
 //! The rules of the house that no compiler holds, read from the sources as text. Each rule has a planted violation that
 //! shows that it bites.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may")]
 
 #[path = "tidy/bites.rs"]
 mod bites;

@@ -184,7 +184,8 @@ fn end_of_item(code: &[String]) -> usize {
                 '}' | ')' | ']' => depth -= 1,
                 _ => {}
             }
-            if (c == '}' && depth == 0) || (c == ';' && depth == 0) || (c == ',' && depth == 0 && field) || depth < 0 {
+            let is_end = matches!(c, '}' | ';') || (c == ',' && field);
+            if depth < 0 || (depth == 0 && is_end) {
                 return n;
             }
         }
