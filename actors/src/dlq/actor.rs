@@ -49,12 +49,14 @@ pub struct DlqParts {
 pub struct DlqActor {
     inc: Incarnation<Self>,
     parts: DlqParts,
+    /// When the redrive was last told that something is due.
+    reminded: Option<Instant>,
 }
 
 impl DlqActor {
     /// One incarnation.
     pub fn new(inc: Incarnation<Self>, parts: DlqParts) -> Self {
-        Self { inc, parts }
+        Self { inc, parts, reminded: None }
     }
 
     /// Reads the index from the store, before the actor starts.
@@ -152,11 +154,13 @@ impl Resident for DlqActor {
 
     fn next_deadline(&self) -> Option<Instant> {
         let due = self.inc.read(|index| index.next_due(self.parts.clock.now()))?;
-        Some(self.parts.clock.instant_of(due).max(self.parts.clock.now() + REMIND))
+        let again = self.reminded.map(|last| last + REMIND);
+        Some(again.into_iter().fold(self.parts.clock.instant_of(due), Instant::max))
     }
 
     fn on_deadline(&mut self, _: &mut Context<Self>) {
         self.inc.begin("due", None);
+        self.reminded = Some(self.parts.clock.now());
         self.parts.wake.notify_one();
     }
 
