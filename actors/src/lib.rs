@@ -14,6 +14,7 @@
 #[cfg(panic = "abort")]
 compile_error!("mainstay restarts actors after a panic: build with panic = \"unwind\"");
 
+pub mod bulkhead;
 pub mod call;
 pub mod clock;
 pub mod credits;

@@ -1,0 +1,324 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    bulkhead::{Rate, patterns_lanes},
+    clock,
+    outcome::{Effect, Outcome},
+};
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+const LANES: [&str; 3] = ["critical", "normal", "bulk"];
+
+/// A gate of (lane, number), with what came out of it.
+struct Bench {
+    gate: Gate<(usize, u32)>,
+    now: Instant,
+    gone: BTreeSet<u32>,
+    next: u32,
+    granted: Vec<(usize, u32, GrantId, Instant)>,
+    out: Vec<(u32, Refusal)>,
+    leases_ended: usize,
+}
+
+impl Bench {
+    fn new(config: GateConfig) -> Self {
+        Self {
+            gate: Gate::new(config, &patterns_lanes()),
+            now: clock::now(),
+            gone: BTreeSet::new(),
+            next: 0,
+            granted: Vec::new(),
+            out: Vec::new(),
+            leases_ended: 0,
+        }
+    }
+
+    fn offer(&mut self, lane: usize) -> u32 {
+        let item = self.next;
+        self.next += 1;
+        let name = LaneId::new(LANES[lane]).unwrap();
+        let arrival = self.gate.decide_arrive(&name, self.now, &|(_, item)| !self.gone.contains(item));
+        let out = self.gate.apply_arrive((lane, item), self.now + ms(600_000), self.now, arrival);
+        self.out.extend(out.map(|out| (out.item.1, out.refusal)));
+        self.settle();
+        item
+    }
+
+    /// Fills the lane's line up to what its permits allow.
+    fn fill(&mut self, lane: usize) {
+        let max = patterns_lanes()[lane].concurrency;
+        while self.gate.lines[lane].queue.len() < max {
+            self.offer(lane);
+        }
+    }
+
+    fn settle(&mut self) {
+        loop {
+            let step = self.gate.decide_step(self.now, &|(_, item)| !self.gone.contains(item));
+            match self.gate.apply_step(self.now, step) {
+                GateStepped::LeaseEnded { .. } => self.leases_ended += 1,
+                GateStepped::Out(out) => self.out.push((out.item.1, out.refusal)),
+                GateStepped::Granted { item: (lane, item), grant } => self.granted.push((lane, item, grant, self.now)),
+                GateStepped::Rest => break,
+            }
+        }
+        assert!(self.gate.next_deadline(self.now).is_none_or(|at| at > self.now), "no work is left behind");
+    }
+
+    fn report(&mut self, grant: GrantId, end: GrantEnd) {
+        self.gate.apply_report(&GrantReport { grant, end }, self.now);
+        self.settle();
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.settle();
+    }
+
+    fn last(&self) -> GrantId {
+        self.granted.last().unwrap().2
+    }
+
+    fn seen(&self) -> GateSnapshot {
+        self.gate.snapshot(&VendorId::new("retell").unwrap(), self.now)
+    }
+}
+
+fn cap(cap: usize) -> GateConfig {
+    GateConfig { cap, ..GateConfig::default() }
+}
+
+fn rate(per_second: f64, burst: u32) -> GateConfig {
+    GateConfig { cap: 1_000, rate: Some(Rate { per_second, burst }), ..GateConfig::default() }
+}
+
+fn ended(class: Class, retry_after: Option<Duration>) -> GrantEnd {
+    let outcome = Outcome { retry_after, ..Outcome::without_answer(class, Effect::Done, "") };
+    GrantEnd::Ended(Ending::from(&outcome))
+}
+
+#[test]
+fn the_cap_holds_over_all_lanes() {
+    let mut bench = Bench::new(cap(12));
+    for lane in [0; 10].into_iter().chain([1; 5]) {
+        bench.offer(lane);
+    }
+    assert_eq!(bench.granted.len(), 12);
+    bench.report(bench.granted[3].2, ended(Class::Success, None));
+    assert_eq!((bench.granted.len(), bench.seen().in_use), (13, 12));
+}
+
+#[test]
+fn saturated_higher_lanes_leave_the_lowest_one_of_nine_turns() {
+    let mut bench = Bench::new(cap(1));
+    let mut gap = 0;
+    for turn in 0..2_000 {
+        (0..3).for_each(|lane| bench.fill(lane));
+        bench.report(bench.last(), ended(Class::Success, None));
+        gap = if bench.granted.last().unwrap().0 == 2 { 0 } else { gap + 1 };
+        assert!(turn < 9 || gap < 9, "{gap} turns without bulk");
+    }
+    let share = |lane| bench.granted.iter().filter(|grant| grant.0 == lane).count();
+    assert!((1_150..1_200).contains(&share(0)) && (570..610).contains(&share(1)) && share(2) >= 220, "{}", share(0));
+}
+
+#[test]
+fn an_idle_share_is_borrowed() {
+    let mut bench = Bench::new(cap(1));
+    for _ in 0..50 {
+        bench.fill(2);
+        bench.report(bench.last(), ended(Class::Success, None));
+    }
+    assert!(bench.granted.iter().all(|grant| grant.0 == 2) && bench.granted.len() == 51);
+    bench.offer(0);
+    bench.report(bench.last(), ended(Class::Success, None));
+    assert_eq!(bench.granted.last().unwrap().0, 0, "and given back at the first turn");
+}
+
+#[test]
+fn an_unknown_end_keeps_the_slot_until_its_lease_runs_out() {
+    let mut bench = Bench::new(cap(1));
+    bench.offer(0);
+    bench.report(bench.last(), GrantEnd::Unknown);
+    assert_eq!((bench.seen().in_use, bench.seen().leased_unknown), (1, 1));
+    bench.pass(ms(65 * 60_000 - 1));
+    bench.offer(1);
+    assert_eq!(bench.granted.len(), 1);
+    bench.pass(ms(1));
+    assert_eq!((bench.granted.len(), bench.leases_ended, bench.seen().leased_unknown), (2, 1, 0));
+    bench.report(bench.granted[0].2, ended(Class::Success, None));
+    assert_eq!(bench.seen().in_use, 1, "a report after the lease changes nothing");
+}
+
+#[test]
+fn a_slot_that_nobody_reports_is_free_when_its_lease_runs_out() {
+    let mut bench = Bench::new(GateConfig { slot_lease: ms(5_000), ..cap(1) });
+    bench.offer(0);
+    bench.offer(0);
+    bench.pass(ms(5_000));
+    assert_eq!((bench.granted.len(), bench.leases_ended), (2, 1));
+}
+
+#[test]
+fn who_left_or_waited_in_vain_takes_no_token() {
+    let mut bench = Bench::new(GateConfig { line_wait_max: ms(40), ..rate(10.0, 1) });
+    let items: Vec<_> = (0..5).map(|_| bench.offer(0)).collect();
+    bench.gone.extend([items[1], items[2]]);
+    bench.pass(ms(40));
+    assert_eq!(bench.out.len(), 4, "two left, two waited too long");
+    let item = bench.offer(0);
+    bench.pass(ms(60));
+    assert_eq!(bench.out.last().unwrap().0, item);
+    assert_eq!((bench.granted.len(), bench.seen().tokens), (1, Some(1)));
+}
+
+#[test]
+fn a_token_that_was_not_used_goes_to_the_next_one() {
+    let mut bench = Bench::new(rate(1.0, 1));
+    bench.offer(0);
+    bench.offer(0);
+    assert_eq!(bench.granted.len(), 1);
+    bench.report(bench.last(), GrantEnd::Unused);
+    assert_eq!((bench.granted.len(), bench.seen().returned_tokens_total), (2, 1));
+    bench.report(bench.granted[0].2, GrantEnd::Unused);
+    assert_eq!(bench.seen().returned_tokens_total, 1, "once");
+}
+
+#[test]
+fn the_gate_wakes_for_the_next_token_only_if_it_can_be_used() {
+    let mut bench = Bench::new(rate(1.0, 1));
+    bench.offer(0);
+    let lease = bench.gate.next_deadline(bench.now);
+    assert_eq!(lease, Some(bench.now + GateConfig::default().slot_lease), "nobody waits");
+    bench.offer(0);
+    assert_eq!(bench.gate.next_deadline(bench.now), Some(bench.now + ms(1_000)));
+    bench.gate.config.cap = 1;
+    assert_eq!(bench.gate.next_deadline(bench.now), Some(bench.now + ms(30_000)), "no slot: only the wait ends");
+}
+
+#[test]
+fn a_vendor_that_asks_for_a_pause_is_left_alone_by_all_lanes() {
+    let mut bench = Bench::new(cap(10));
+    bench.offer(0);
+    bench.report(bench.last(), ended(Class::Throttled, Some(ms(2_000))));
+    bench.offer(0);
+    bench.offer(2);
+    assert_eq!((bench.granted.len(), bench.seen().paused_ms), (1, 2_000));
+    bench.pass(ms(2_000));
+    assert_eq!(bench.granted.len(), 3);
+    bench.report(bench.last(), ended(Class::Throttled, Some(ms(3_600_000))));
+    assert_eq!(bench.seen().paused_ms, 60_000, "bounded");
+}
+
+#[test]
+fn an_open_breaker_empties_every_line_at_once() {
+    let mut bench = Bench::new(cap(1));
+    (0..3).for_each(|lane| bench.fill(lane));
+    let waiting = bench.gate.lines.iter().map(|line| line.queue.len()).sum::<usize>();
+    let until = bench.now + ms(500);
+    bench.gate.hear(BreakerNews { closed_until: Some(until), cause: "timeouts".into() });
+    bench.settle();
+    assert_eq!((bench.out.len(), waiting), (17, 17));
+    assert!(bench.out.iter().all(|(_, refusal)| refusal.by == Guard::Breaker && refusal.retry_at == Some(until)));
+    bench.offer(0);
+    assert_eq!(bench.out.len(), 18);
+    bench.pass(ms(500));
+    bench.report(bench.last(), ended(Class::Success, None));
+    bench.offer(0);
+    assert_eq!((bench.out.len(), bench.granted.len()), (18, 2));
+}
+
+#[test]
+fn an_unknown_lane_is_refused_with_the_known_ones() {
+    let gate: Gate<u32> = Gate::new(cap(1), &patterns_lanes());
+    let (_, arrival) = gate.decide_arrive(&LaneId::new("vip").unwrap(), clock::now(), &|_| true);
+    let Arrival::Refuse(refusal) = arrival else { panic!("{arrival:?}") };
+    assert!(refusal.to_string().contains("critical, normal, bulk"), "{refusal}");
+}
+
+#[test]
+fn a_line_holds_as_many_as_its_lane_has_permits() {
+    let mut bench = Bench::new(cap(1));
+    bench.fill(2);
+    let left = bench.gate.lines[2].queue.first().unwrap().1.item.1;
+    bench.offer(2);
+    assert_eq!(bench.out.pop().unwrap().1.reason, Reason::Full { what: "line of the vendor gate", held: 2, limit: 2 });
+    bench.gone.insert(left);
+    bench.offer(2);
+    assert_eq!(bench.out.pop().unwrap().0, left, "who left makes room");
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Offer(usize),
+    Report(usize, u8),
+    Leave(u32),
+    Pass(u64),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        5 => (0usize..3).prop_map(Act::Offer),
+        4 => (0usize..6, 0u8..4).prop_map(|(at, end)| Act::Report(at, end)),
+        1 => (0u32..60).prop_map(Act::Leave),
+        3 => (0u64..300).prop_map(Act::Pass),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Whatever happens: never more slots than the cap, never more sends than the rate allows, everyone counted once.
+    #[test]
+    fn cap_rate_and_counts_always_hold(
+        cap in 1usize..5,
+        burst in 1u32..4,
+        acts in proptest::collection::vec(act(), 0..100),
+    ) {
+        let config = GateConfig { cap, slot_lease: ms(2_000), line_wait_max: ms(1_000), ..rate(10.0, burst) };
+        let mut bench = Bench::new(GateConfig { cap, ..config });
+        let mut unused = BTreeSet::new();
+        for act in acts {
+            match act {
+                Act::Offer(lane) => {
+                    bench.offer(lane);
+                }
+                Act::Leave(item) => drop(bench.gone.insert(item)),
+                Act::Pass(time) => bench.pass(ms(time)),
+                Act::Report(back, end) => {
+                    let Some(at) = bench.granted.len().checked_sub(back + 1) else { continue };
+                    let grant = bench.granted[at].2;
+                    let known = bench.gate.slots.get(&grant).is_some_and(|slot| !slot.unknown);
+                    if !known {
+                        continue; // a grant reports once
+                    }
+                    match end {
+                        0 | 1 => {
+                            unused.insert(grant);
+                            bench.report(grant, GrantEnd::Unused);
+                        }
+                        2 => bench.report(grant, GrantEnd::Unknown),
+                        _ => bench.report(grant, ended(Class::Success, None)),
+                    }
+                }
+            }
+            let seen = bench.seen();
+            prop_assert!(seen.in_use <= cap && seen.leased_unknown <= seen.in_use);
+            let waiting: usize = seen.waiting.iter().map(|line| line.waiting).sum();
+            prop_assert_eq!(waiting + bench.granted.len() + bench.out.len(), bench.next as usize);
+        }
+        let sends: Vec<_> = bench.granted.iter().filter(|grant| !unused.contains(&grant.2)).map(|grant| grant.3).collect();
+        for (first, from) in sends.iter().enumerate() {
+            for (last, to) in sends.iter().enumerate().skip(first) {
+                let allowed = f64::from(burst) + 10.0 * (*to - *from).as_secs_f64() + 1e-6;
+                prop_assert!((last - first + 1) as f64 <= allowed);
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The actor of the vendor's gate.
+
+use std::time::Instant;
+
+use actix::{Actor, Context, Handler};
+
+use super::{
+    gate::{Gate, GateSnapshot, GateStepped},
+    message::BreakerNews,
+    queue::Out,
+};
+use crate::{
+    clock::Clock,
+    grant::GrantReport,
+    ids::{GrantId, VendorId},
+    kernel::{Door, DoorFull, Hop, Incarnation, Published, Resident},
+    refusal::Guard,
+    ticket::{Grant, Ticket},
+};
+
+/// Most steps in one go; the rest is done after the messages that have come meanwhile.
+const STEPS_MAX: usize = 256;
+
+/// What a gate works with.
+#[derive(Clone)]
+pub struct GateParts {
+    /// The vendor.
+    pub vendor: VendorId,
+    /// Where a ticket with a slot and a token goes: the breaker.
+    pub next: Door<Ticket>,
+    /// The clocks.
+    pub clock: Clock,
+    /// Where it shows itself.
+    pub shown: Published<GateSnapshot>,
+}
+
+/// The gate of a vendor: it lets tickets of all lanes through, by weighted turn, as many and as fast as the vendor allows.
+pub struct VendorGateActor {
+    inc: Incarnation<Self>,
+    parts: GateParts,
+}
+
+impl VendorGateActor {
+    /// An incarnation; the state is in the vault.
+    pub fn new(inc: Incarnation<Self>, parts: GateParts) -> Self {
+        Self { inc, parts }
+    }
+
+    /// Does what there is to do: refuses, lets through, frees. One ticket at a time, so that a panic can only lose the one
+    /// in hand.
+    fn advance(&self, now: Instant) {
+        let wanted = |ticket: &Ticket| ticket.is_wanted(now);
+        for _ in 0..STEPS_MAX {
+            let stepped =
+                self.inc.commit(|gate| gate.decide_step(now, &wanted), |gate, step| gate.apply_step(now, step));
+            match stepped {
+                Ok(GateStepped::Granted { item, grant }) => self.let_through(item, grant),
+                Ok(GateStepped::Out(out)) => self.refuse(out),
+                Ok(GateStepped::LeaseEnded { grant, unknown }) => self.note_lease(grant, unknown),
+                Ok(GateStepped::Rest) | Err(_) => return,
+            }
+        }
+    }
+
+    fn let_through(&self, mut ticket: Ticket, grant: GrantId) {
+        ticket.collect(Grant::new(Guard::Gate, grant, self.inc.reports()));
+        if let Err(DoorFull { body, held, limit }) = self.parts.next.pass(ticket) {
+            body.refuse_full(Guard::Breaker, "mailbox of the circuit breaker", held, limit);
+        }
+    }
+
+    fn refuse(&self, out: Out<Ticket>) {
+        let Out { item: ticket, refusal } = out;
+        tracing::debug!(
+            target: "mainstay::gate", vendor = %self.parts.vendor, call = %ticket.call().id, %refusal,
+            "the gate of {} refused a call", self.parts.vendor
+        );
+        ticket.refuse(refusal);
+    }
+
+    fn note_lease(&self, grant: GrantId, unknown: bool) {
+        tracing::warn!(
+            target: "mainstay::gate", vendor = %self.parts.vendor, grant = grant.0, unknown,
+            "a slot of {} is free because its lease ran out; nobody reported the end of its call", self.parts.vendor
+        );
+    }
+}
+
+impl Actor for VendorGateActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Hop<Ticket>> for VendorGateActor {
+    type Result = ();
+
+    fn handle(&mut self, hop: Hop<Ticket>, _: &mut Context<Self>) {
+        let mut ticket = hop.body;
+        ticket.arrive(Guard::Gate);
+        self.inc.begin("Ticket", Some(ticket.call().id));
+        let now = self.parts.clock.now();
+        let (call, deadline) = (ticket.call().clone(), ticket.deadline());
+        let arrived = self.inc.commit(
+            |gate| gate.decide_arrive(&call.lane, now, &|waiting: &Ticket| waiting.is_wanted(now)),
+            |gate, arrival| gate.apply_arrive(ticket, deadline, now, arrival),
+        );
+        let Ok(out) = arrived else { return };
+        if let Some(out) = out {
+            self.refuse(out);
+        }
+        self.advance(now);
+    }
+}
+
+impl Handler<Hop<BreakerNews>> for VendorGateActor {
+    type Result = ();
+
+    fn handle(&mut self, hop: Hop<BreakerNews>, _: &mut Context<Self>) {
+        self.inc.begin("BreakerNews", None);
+        if self.inc.commit(|_| (), |gate, ()| gate.hear(hop.body)).is_ok() {
+            self.advance(self.parts.clock.now());
+        }
+    }
+}
+
+impl Resident for VendorGateActor {
+    type State = Gate<Ticket>;
+    type Report = GrantReport;
+
+    fn on_report(&mut self, report: &GrantReport, _: &mut Context<Self>) {
+        self.inc.begin("GrantReport", None);
+        let now = self.parts.clock.now();
+        if self.inc.commit(|_| (), |gate, ()| gate.apply_report(report, now)).is_ok() {
+            self.advance(now);
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let now = self.parts.clock.now();
+        self.inc.read(|gate| gate.next_deadline(now))
+    }
+
+    fn on_deadline(&mut self, _: &mut Context<Self>) {
+        self.inc.begin("deadline", None);
+        self.advance(self.parts.clock.now());
+    }
+
+    fn publish(&mut self) {
+        let now = self.parts.clock.now();
+        self.parts.shown.set(self.inc.read(|gate| gate.snapshot(&self.parts.vendor, now)));
+    }
+}

@@ -1,0 +1,159 @@
+//! The actor of one lane.
+
+use std::{sync::Arc, time::Instant};
+
+use actix::{Actor, Context, Handler};
+
+use super::{
+    lane::{Lane, LaneSnapshot, LaneStepped},
+    message::BreakerNews,
+    queue::Out,
+};
+use crate::{
+    clock::Clock,
+    fact::{Fact, FactSink},
+    grant::GrantReport,
+    ids::{GrantId, LaneId, VendorId},
+    kernel::{Door, DoorFull, Hop, Incarnation, Published, Resident},
+    refusal::Guard,
+    ticket::{Grant, Ticket},
+};
+
+/// Most steps in one go; the rest is done after the messages that have come meanwhile.
+const STEPS_MAX: usize = 256;
+
+/// What a lane works with.
+#[derive(Clone)]
+pub struct LaneParts {
+    /// The vendor.
+    pub vendor: VendorId,
+    /// Where a ticket with a permit goes: the vendor's gate.
+    pub next: Door<Ticket>,
+    /// Where it states facts.
+    pub facts: Arc<dyn FactSink>,
+    /// The clocks.
+    pub clock: Clock,
+    /// Where it shows itself.
+    pub shown: Published<LaneSnapshot>,
+}
+
+/// One lane of a vendor: it keeps tickets until one of its permits is free.
+pub struct BulkheadActor {
+    inc: Incarnation<Self>,
+    parts: LaneParts,
+    lane: LaneId,
+}
+
+impl BulkheadActor {
+    /// An incarnation; the state is in the vault.
+    pub fn new(inc: Incarnation<Self>, parts: LaneParts) -> Self {
+        let lane = inc.read(|lane| lane.name().clone());
+        Self { inc, parts, lane }
+    }
+
+    /// Does what there is to do: refuses, dispatches, tells. One ticket at a time, so that a panic can only lose the one in
+    /// hand.
+    fn advance(&self, now: Instant) {
+        let wanted = |ticket: &Ticket| ticket.is_wanted(now);
+        for _ in 0..STEPS_MAX {
+            let stepped =
+                self.inc.commit(|lane| lane.decide_step(now, &wanted), |lane, step| lane.apply_step(now, step));
+            match stepped {
+                Ok(LaneStepped::Run { item, grant }) => self.dispatch(item, grant),
+                Ok(LaneStepped::Out(out)) => self.refuse(out),
+                Ok(LaneStepped::Tell(refused)) => self.tell(refused),
+                Ok(LaneStepped::Rest) | Err(_) => return,
+            }
+        }
+    }
+
+    fn dispatch(&self, mut ticket: Ticket, grant: GrantId) {
+        ticket.collect(Grant::new(Guard::Lane, grant, self.inc.reports()));
+        if let Err(DoorFull { body, held, limit }) = self.parts.next.pass(ticket) {
+            body.refuse_full(Guard::Gate, "mailbox of the vendor gate", held, limit);
+        }
+    }
+
+    fn refuse(&self, out: Out<Ticket>) {
+        let Out { item: ticket, refusal } = out;
+        tracing::debug!(
+            target: "mainstay::lane", vendor = %self.parts.vendor, lane = %self.lane, call = %ticket.call().id, %refusal,
+            "{} lane {} refused a call", self.parts.vendor, self.lane
+        );
+        ticket.refuse(refusal);
+    }
+
+    fn tell(&self, refused: u64) {
+        let (vendor, lane) = (&self.parts.vendor, &self.lane);
+        tracing::warn!(
+            target: "mainstay::lane", %vendor, %lane, refused,
+            "{vendor} lane {lane} is full and refuses calls: offer less, or spread it over time"
+        );
+        self.parts.facts.state(Fact::LaneSaturated { vendor: vendor.clone(), lane: lane.clone(), refused });
+    }
+}
+
+impl Actor for BulkheadActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Hop<Ticket>> for BulkheadActor {
+    type Result = ();
+
+    fn handle(&mut self, hop: Hop<Ticket>, _: &mut Context<Self>) {
+        let mut ticket = hop.body;
+        ticket.arrive(Guard::Lane);
+        self.inc.begin("Ticket", Some(ticket.call().id));
+        let now = self.parts.clock.now();
+        let deadline = ticket.deadline();
+        let arrived = self.inc.commit(
+            |lane| lane.decide_arrive(now, &|waiting: &Ticket| waiting.is_wanted(now)),
+            |lane, arrival| lane.apply_arrive(ticket, deadline, now, arrival),
+        );
+        let Ok(out) = arrived else { return };
+        if let Some(out) = out {
+            self.refuse(out);
+        }
+        self.advance(now);
+    }
+}
+
+impl Handler<Hop<BreakerNews>> for BulkheadActor {
+    type Result = ();
+
+    fn handle(&mut self, hop: Hop<BreakerNews>, _: &mut Context<Self>) {
+        self.inc.begin("BreakerNews", None);
+        if self.inc.commit(|_| (), |lane, ()| lane.hear(hop.body)).is_ok() {
+            self.advance(self.parts.clock.now());
+        }
+    }
+}
+
+impl Resident for BulkheadActor {
+    type State = Lane<Ticket>;
+    type Report = GrantReport;
+
+    /// However it ended, the permit is back: a lane bounds our own work, which is over. What may still go on at the vendor
+    /// is the gate's to bound.
+    fn on_report(&mut self, report: &GrantReport, _: &mut Context<Self>) {
+        self.inc.begin("GrantReport", None);
+        if self.inc.commit(|_| (), |lane, ()| lane.release(report.grant)).is_ok() {
+            self.advance(self.parts.clock.now());
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let now = self.parts.clock.now();
+        self.inc.read(|lane| lane.next_deadline(now))
+    }
+
+    fn on_deadline(&mut self, _: &mut Context<Self>) {
+        self.inc.begin("deadline", None);
+        self.advance(self.parts.clock.now());
+    }
+
+    fn publish(&mut self) {
+        let now = self.parts.clock.now();
+        self.parts.shown.set(self.inc.read(|lane| lane.snapshot(&self.parts.vendor, now)));
+    }
+}
