@@ -12,7 +12,7 @@ use actix::Addr;
 use mainstay_actors::{
     dlq::{Dlq, DlqActor, DlqParts, DlqSnapshot, Kind},
     fact::{Event, FinalState},
-    health::{Health, HealthActor, HealthParts, HealthSnapshot},
+    health::{DeadLetters, Health, HealthActor, HealthParts, HealthSnapshot},
     ids::{ActorId, VendorId},
     kernel::{Door, Published, Vault, Worker},
     store::Store,
@@ -169,7 +169,7 @@ impl<'a> Starting<'a> {
         let worker = self.places.own();
         let inherited = inherited(&parked, self.plan.vendors.keys());
         let (dlq, parked_shown, wake) = self.dlq(parked, &worker);
-        let health = self.health(&worker);
+        let (health, letters_to_health) = self.health(&worker);
         let (routes, looks) = self.vendors()?;
         let api = self.api(&worker);
         let debug = self.debug(&worker);
@@ -187,6 +187,10 @@ impl<'a> Starting<'a> {
         });
         for (vendor, state, number) in inherited {
             gateway.tally.inherited(&vendor, state, number);
+            if state == FinalState::DeadLettered {
+                // Health learns of dead letters by facts; of those found on disk there are none.
+                let _ = letters_to_health.pass(DeadLetters { vendor, waiting: number });
+            }
         }
         let look = Look { gateway: gateway.clone(), vendors: looks, health, parked: parked_shown };
         self.run(gateway, look, api, debug, wake)
@@ -209,7 +213,7 @@ impl<'a> Starting<'a> {
         (vault.address().clone(), shown, wake)
     }
 
-    fn health(&self, worker: &Worker) -> Published<HealthSnapshot> {
+    fn health(&self, worker: &Worker) -> (Published<HealthSnapshot>, Door<DeadLetters>) {
         let shown = Published::<HealthSnapshot>::default();
         let vendors: Vec<VendorId> = self.plan.vendors.keys().cloned().collect();
         let state = Health::new(self.plan.runtime.health.clone(), vendors, self.kit.clock.now());
@@ -222,7 +226,7 @@ impl<'a> Starting<'a> {
             // A full mailbox loses a fact, and health sees the gap in `seq`.
             let _ = door.pass(event.clone());
         });
-        shown
+        (shown, vault.door(self.kit.mailbox_max))
     }
 
     fn vendors(&self) -> Result<Vendors, StartError> {

@@ -34,7 +34,7 @@
 //!
 //! Within a lane: first in, first out. Between lanes, when slots or tokens are short: shares by weight; what a lane does not
 //! use the others have; and while one of the lowest lanes waits, it has at least one of every ceil(sum of weights / its weight)
-//! turns (9 for `bulk` of the seeds: 10 + 5 + 2 over 2).
+//! turns (9 for `bulk` of the seeds: 10 + 5 + 2 over 2). Any other lane waits its own such number, and one turn for each lane.
 //!
 //! # Limits and defaults
 //!

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     clock::{Clock, Rng},
     fact::{Fact, FactSink},
+    ids::VendorId,
     kernel::{Incarnation, Published, Reports, Resident},
     outcome::{Class, cut},
     store::{Store, StoreError, Waiting},
@@ -49,12 +50,14 @@ pub struct DlqParts {
 pub struct DlqActor {
     inc: Incarnation<Self>,
     parts: DlqParts,
+    /// When the redrive was last told that something is due.
+    reminded: Option<Instant>,
 }
 
 impl DlqActor {
     /// One incarnation.
     pub fn new(inc: Incarnation<Self>, parts: DlqParts) -> Self {
-        Self { inc, parts }
+        Self { inc, parts, reminded: None }
     }
 
     /// Reads the index from the store, before the actor starts.
@@ -80,15 +83,23 @@ impl DlqActor {
                 if given_up {
                     self.say_given_up(&entry);
                 }
+                self.say_how_many_are_left(&entry.vendor);
             }
             Meant::Delivered(Entry { vendor, call, id, .. }) => {
                 tracing::info!(target: "mainstay::dlq", %vendor, %call, letter = %id, "a parked call to {vendor} was done");
-                self.parts.facts.state(Fact::Reprocessed { vendor, call });
+                self.parts.facts.state(Fact::Reprocessed { vendor: vendor.clone(), call });
+                self.say_how_many_are_left(&vendor);
             }
             Meant::Purged(Entry { vendor, call, id, .. }) => {
                 tracing::warn!(target: "mainstay::dlq", %vendor, %call, letter = %id, "a parked call to {vendor} was purged");
+                self.say_how_many_are_left(&vendor);
             }
         }
+    }
+
+    fn say_how_many_are_left(&self, vendor: &VendorId) {
+        let total = self.inc.read(|index| index.count(vendor, Kind::Dead));
+        self.parts.facts.state(Fact::DeadLettersLeft { vendor: vendor.clone(), total });
     }
 
     fn say_parked(&self, entry: &Entry) {
@@ -152,11 +163,13 @@ impl Resident for DlqActor {
 
     fn next_deadline(&self) -> Option<Instant> {
         let due = self.inc.read(|index| index.next_due(self.parts.clock.now()))?;
-        Some(self.parts.clock.instant_of(due).max(self.parts.clock.now() + REMIND))
+        let again = self.reminded.map(|last| last + REMIND);
+        Some(again.into_iter().fold(self.parts.clock.instant_of(due), Instant::max))
     }
 
     fn on_deadline(&mut self, _: &mut Context<Self>) {
         self.inc.begin("due", None);
+        self.reminded = Some(self.parts.clock.now());
         self.parts.wake.notify_one();
     }
 

@@ -11,6 +11,7 @@ use actix::{ActorContext, ActorFuture, AsyncContext, Context, dev::EnvelopeProxy
 use tokio::time::{Sleep, sleep_until};
 
 use super::{REPORT_ATTEMPTS_MAX, Resident, Vault, vault::Next};
+use crate::clock;
 
 /// Messages handled before the thread is given to its neighbours: an actor that feeds itself starves nobody.
 const BATCH: usize = 64;
@@ -74,13 +75,16 @@ impl<A: Resident> Pump<A> {
             self.timer = None;
             return Step::Idle;
         };
-        let due = tokio::time::Instant::from_std(due);
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if timer.deadline() != due {
-            timer.as_mut().reset(due);
-        }
-        if timer.as_mut().poll(cx).is_pending() {
-            return Step::Idle;
+        // An overdue rule says "now". A timer set to now rings a tick later, when now is later again, and so on for ever.
+        if due > clock::now() {
+            let due = tokio::time::Instant::from_std(due);
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+            if timer.deadline() != due {
+                timer.as_mut().reset(due);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return Step::Idle;
+            }
         }
         self.timer = None;
         actor.on_deadline(ctx);

@@ -194,3 +194,20 @@ async fn an_actor_whose_thread_ended_says_so_and_serves_its_queue_on_another() {
     })
     .await;
 }
+
+/// On the real clock: a paused one wakes exactly at the deadline, and would never show it.
+#[tokio::test]
+async fn a_deadline_that_is_wanted_now_comes_although_now_moves_on() {
+    locally(async {
+        let b = bench(&Worker::here("here"), Tiny::default());
+        b.vault.launch();
+        let fired = async {
+            assert_eq!(b.ask(1, Deed::TimerIn(Duration::from_millis(3))).await, Ok(Ok(0)));
+            while *b.script.published.lock() == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), fired).await.expect("the timer never fired");
+    })
+    .await;
+}

@@ -43,6 +43,8 @@ pub(crate) enum Deed {
     StopSelf,
     /// Asks for its timer at once.
     Timer,
+    /// Asks for its timer after a while; once overdue it is wanted "now", whenever that is.
+    TimerIn(Duration),
 }
 
 /// A question: do this with this number. The answer is the sum.
@@ -156,7 +158,7 @@ impl Resident for Subject {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.inc.read(|state| state.timer)
+        self.inc.read(|state| state.timer.map(|at| at.max(clock::now())))
     }
 
     fn on_deadline(&mut self, _: &mut Context<Self>) {
@@ -227,6 +229,9 @@ impl Handler<Do> for Subject {
                 Ok(0)
             }
             Deed::Timer => self.inc.commit(|_| clock::now(), |state, at| state.timer = Some(at)).map(|()| 0),
+            Deed::TimerIn(time) => {
+                self.inc.commit(|_| clock::now() + time, |state, at| state.timer = Some(at)).map(|()| 0)
+            }
         }
     }
 }
