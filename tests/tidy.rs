@@ -123,9 +123,9 @@ fn documented_modules(files: &[File]) -> Vec<String> {
     silent.map(|file| format!("{}:1: does not begin with //!", file.path)).collect()
 }
 
-/// In tests, `sleep(` may stand where it costs no time, in a file that pauses tokio's clock; in a function whose name begins
-/// with `until`, which looks for a fact again and again; and where something is slow on purpose. A paused clock does not move
-/// `thread::sleep`, so that one needs the second or the third reason.
+/// In tests, `sleep(` may stand where it costs no time, in a file that pauses tokio's clock; between two looks for a fact,
+/// directly below a `while` or in a function whose name begins with `until`; and where something is slow on purpose. A paused
+/// clock does not move `thread::sleep`, so that one needs the second or the third reason.
 fn no_sleep(files: &[File]) -> Vec<String> {
     let mut problems = Vec::new();
     let strict = |file: &&File| file.is_rust() && !SLOW_ON_PURPOSE.iter().any(|slow| file.path.starts_with(slow));
@@ -136,7 +136,9 @@ fn no_sleep(files: &[File]) -> Vec<String> {
             function = function_of(line).unwrap_or(function);
             let sleeps = file.test[n] && has_word(line, "sleep") && line.contains("sleep(");
             let harmless = paused && !line.contains("thread::sleep(");
-            if sleeps && !harmless && !function.starts_with("until") {
+            let above = n.checked_sub(1).map_or("", |n| file.code[n].trim_start());
+            let looks = function.starts_with("until") || above.starts_with("while ");
+            if sleeps && !harmless && !looks {
                 problems.push(file.at((n, "sleep")));
             }
         }

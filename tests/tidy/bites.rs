@@ -93,7 +93,7 @@ fn a_module_without_documentation_is_found() {
 
 #[test]
 fn a_test_that_sleeps_is_found_unless_it_waits_for_a_fact_or_the_clock_is_paused() {
-    let sleeping = "async fn it_works() {\n    tokio::time::sleep(SECOND).await;\n}\nfn until_done() {\n    thread::sleep(MS);\n}\n";
+    let sleeping = "async fn it_works() {\n    while !done() {\n    sleep(MS).await;\n    }\n    tokio::time::sleep(SECOND).await;\n}\nfn until_done() {\n    thread::sleep(MS);\n}\n";
     let paused = "#[tokio::test(start_paused = true)]\nasync fn t() {\n    sleep(SECOND).await;\n    thread::sleep(SECOND);\n}\n";
     let inside =
         "fn real() {\n    sleep(MS);\n}\n#[cfg(test)]\nmod tests {\n    fn t() {\n        sleep(MS);\n    }\n}\n";
@@ -103,7 +103,7 @@ fn a_test_that_sleeps_is_found_unless_it_waits_for_a_fact_or_the_clock_is_paused
         ("src/y.rs", inside),
         ("tests/support/mod.rs", "fn answer() { sleep(MS); }"),
     ];
-    let expected = ["tests/a.rs:2: sleep", "src/x/tests.rs:4: sleep", "src/y.rs:7: sleep"];
+    let expected = ["tests/a.rs:5: sleep", "src/x/tests.rs:4: sleep", "src/y.rs:7: sleep"];
     assert_eq!(found(no_sleep, &files), expected);
 }
 
