@@ -1,5 +1,7 @@
 //! The store across the death of its process: this binary runs itself as a child, and kills it.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests are tests")]
+
 use std::{
     collections::BTreeSet,
     env,
@@ -32,7 +34,7 @@ fn child(dir: &Path, first_id: u64) -> Child {
 fn child_that_writes_until_it_is_killed() {
     let (Ok(dir), Ok(first)) = (env::var(DIR), env::var(FIRST_ID)) else { return };
     let first: u64 = first.parse().unwrap();
-    let durability = if first % 2 == 0 { Durability::Process } else { Durability::Power };
+    let durability = if first.is_multiple_of(2) { Durability::Process } else { Durability::Power };
     let (store, _thread) = StoreHandle::spawn(SledStore::open(Path::new(&dir), durability).unwrap()).unwrap();
     say("open", 0);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
