@@ -77,7 +77,13 @@ async fn claim(route: &Route, operation: &Operation, entry: &Entry) -> Result<Op
     loop {
         let question = Claim::new(key.clone(), fingerprint, call.id);
         let question = if again { question.again() } else { question };
-        let claimed = match ask(&route.keys, question).await {
+        // Nobody waits for a table of keys that is parked longer than for anything else.
+        let asked = tokio::select! {
+            biased;
+            asked = ask(&route.keys, question) => asked,
+            verdict = given_up(entry) => return Err(verdict),
+        };
+        let claimed = match asked {
             Ok(claimed) => claimed,
             Err(Lost::Crashed) if crashes < CRASHES_MAX => {
                 crashes += 1;

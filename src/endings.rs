@@ -30,6 +30,9 @@ const QUEUE_PAUSE: Duration = Duration::from_secs(30);
 /// How long an unknown effect without a callback of its own holds its slots.
 const UNKNOWN_HOLDS: Duration = Duration::from_secs(300);
 
+/// How long the cache has to answer. It reads memory: one that does not is parked or stuck, and the next step stands in.
+const CACHE_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+
 /// The end of a call: its place among the final states, and what its caller hears. `None`: refused, nothing of it is kept.
 type End_ = (Option<FinalState>, CallResult);
 
@@ -274,7 +277,8 @@ async fn park(
 
 async fn from_cache(route: &Route, entry: &Entry, because: &Because) -> Option<Answer> {
     let question = Recall { call: entry.call.clone() };
-    let hit = ask(&route.cache, question).await.ok()??;
+    let asked = tokio::time::timeout(CACHE_ANSWERS_WITHIN, ask(&route.cache, question));
+    let hit = asked.await.ok()?.ok()??;
     Some(Answer::Cached { body: hit.value, age: hit.age, staleness: hit.staleness, because: because.clone() })
 }
 

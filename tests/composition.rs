@@ -595,3 +595,31 @@ fn a_call_that_crashes_a_guard_again_and_again_ends_in_the_dead_letter_queue_wit
     });
 }
 
+#[test]
+fn every_call_is_answered_by_its_deadline_whichever_actor_of_its_vendor_crashes_for_ever() {
+    for (actor, message) in [
+        ("clay/keys", "claim"),
+        ("clay/lane/normal", "Ticket"),
+        ("clay/gate", "Ticket"),
+        ("clay/breaker", "ticket"),
+        ("clay/budget", "ticket"),
+        ("clay/client", "send"),
+        ("clay/fallback", "recall"),
+    ] {
+        paused(async move {
+            let wire = Wire::usually(after(503, 0));
+            let vendor = clay(&wire).cache_by("/domain");
+            let mainstay = builder().hazard(panics_at(actor, message, None)).vendor(vendor).start().await.unwrap().handle();
+            let all: Vec<_> = (0..30).map(|n| begin(&mainstay, row(n).deadline(s(60)))).collect();
+            let answered = tokio::time::timeout(s(120), async {
+                for call in all {
+                    let _ = call.await.unwrap();
+                }
+            });
+            answered.await.unwrap_or_else(|_| panic!("{actor}: a call waits for ever: {:?}", mainstay.snapshot().calls));
+            let snapshot = mainstay.snapshot();
+            assert!(snapshot.tree.totals.panics >= 5, "{actor}");
+            assert!(snapshot.calls.add_up() && snapshot.calls.lost == 0 && snapshot.calls.under_way == 0, "{actor}");
+        });
+    }
+}
