@@ -609,17 +609,48 @@ fn every_call_is_answered_by_its_deadline_whichever_actor_of_its_vendor_crashes_
         paused(async move {
             let wire = Wire::usually(after(503, 0));
             let vendor = clay(&wire).cache_by("/domain");
-            let mainstay = builder().hazard(panics_at(actor, message, None)).vendor(vendor).start().await.unwrap().handle();
+            let mainstay =
+                builder().hazard(panics_at(actor, message, None)).vendor(vendor).start().await.unwrap().handle();
             let all: Vec<_> = (0..30).map(|n| begin(&mainstay, row(n).deadline(s(60)))).collect();
             let answered = tokio::time::timeout(s(120), async {
                 for call in all {
                     let _ = call.await.unwrap();
                 }
             });
-            answered.await.unwrap_or_else(|_| panic!("{actor}: a call waits for ever: {:?}", mainstay.snapshot().calls));
+            answered
+                .await
+                .unwrap_or_else(|_| panic!("{actor}: a call waits for ever: {:?}", mainstay.snapshot().calls));
             let snapshot = mainstay.snapshot();
             assert!(snapshot.tree.totals.panics >= 5, "{actor}");
             assert!(snapshot.calls.add_up() && snapshot.calls.lost == 0 && snapshot.calls.under_way == 0, "{actor}");
         });
     }
+}
+
+#[test]
+fn an_effect_never_begins_after_it_expired() {
+    paused(async {
+        let wire = Wire::usually(after(200, 10));
+        let mainstay = start([one_at_a_time(clay(&wire))]).await;
+        let expires_in = |call: Call, seconds: i64| {
+            call.expires_at(mainstay.snapshot().at + jiff::SignedDuration::from_secs(seconds))
+        };
+        let refusal = refusal_of(mainstay.call(expires_in(row(0), -1)).await);
+        assert!(matches!(refusal.reason, Reason::Expired), "{refusal}");
+        let first = begin(&mainstay, row(1));
+        turn().await;
+        let began = now();
+        let waiting = begin(&mainstay, expires_in(row(2), 5));
+        let error = waiting.await.unwrap().unwrap_err();
+        assert!(matches!(error.refusal().map(|r| &r.reason), Some(Reason::Expired)), "{error:?}");
+        assert_eq!((now() - began).as_secs(), 5, "it hears so at once");
+        call_of(first.await.unwrap());
+        wire.now_usually(after(503, 0));
+        letter_of(mainstay.call(expires_in(row(3), 20)).await);
+        let sent = wire.count();
+        wire.now_usually(ok(200));
+        tokio::time::sleep(s(3600)).await;
+        assert_eq!(wire.count(), sent, "it expired while it was queued for later");
+        at_rest(&mainstay);
+    });
 }
