@@ -654,3 +654,46 @@ fn an_effect_never_begins_after_it_expired() {
         at_rest(&mainstay);
     });
 }
+
+#[test]
+fn an_unknown_call_that_a_person_replays_moves_from_unknown_and_its_end_is_not_overdue_too_soon() {
+    paused(async {
+        let wire = Wire::usually(Reply::Hang);
+        let mainstay = start([retell(&wire)]).await;
+        unknown(&mainstay, "a").await;
+        let letter =
+            mainstay.dead_letters().list(Filter::kind(Kind::Unknown), None).await.unwrap().letters[0].letter.id;
+        tokio::time::sleep(s(3600)).await;
+        wire.now_usually(ok(201));
+        assert_eq!(mainstay.dead_letters().replay(Filter::ids([letter])).await, Ok(1));
+        let snapshot = until(&mainstay, |snapshot| snapshot.calls.delivered == 1).await;
+        assert!(snapshot.calls.add_up() && snapshot.calls.unknown == 0, "{:?}", snapshot.calls);
+        tokio::time::sleep(s(600)).await;
+        assert_eq!(mainstay.snapshot().overdue_total, 0, "the phone call began ten minutes ago");
+        tokio::time::sleep(s(3600)).await;
+        assert_eq!(mainstay.snapshot().overdue_total, 1);
+        at_rest(&mainstay);
+    });
+}
+
+#[test]
+fn a_replay_whose_end_comes_before_it_is_known_to_be_unknown_ends_as_that_end_says() {
+    paused(async {
+        let wire = Wire::usually(Reply::Hang);
+        wire.then([after(400, 0)]);
+        let mainstay = start([retell(&wire)]).await;
+        let error = mainstay.call(ring("a")).await.unwrap_err();
+        let CallError::DeadLettered { call, .. } = error else { panic!("{error:?}") };
+        assert_eq!(mainstay.dead_letters().replay(Filter::default()).await, Ok(1));
+        tokio::time::sleep(s(10)).await;
+        assert_eq!(wire.count(), 2, "the replay is on the wire");
+        mainstay.complete(call, Completion::happened(Credits::whole(20))).await.unwrap();
+        tokio::time::sleep(s(200)).await;
+        let snapshot = mainstay.snapshot();
+        assert!(snapshot.calls.add_up(), "{:?}", snapshot.calls);
+        assert_eq!((snapshot.calls.delivered, snapshot.calls.unknown, snapshot.parked.unknown), (1, 0, 0));
+        assert_eq!(money(&mainstay, "retell"), whole(20, 0));
+        assert_eq!(call_of(mainstay.call(ring("a")).await), call);
+        at_rest(&mainstay);
+    });
+}
