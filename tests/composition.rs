@@ -697,3 +697,23 @@ fn a_replay_whose_end_comes_before_it_is_known_to_be_unknown_ends_as_that_end_sa
         at_rest(&mainstay);
     });
 }
+
+#[test]
+fn a_purged_letter_frees_its_key_unless_its_effect_is_unknown() {
+    paused(async {
+        let wire = Wire::usually(Reply::Hang);
+        wire.then([after(400, 0)]);
+        let mainstay = start([retell(&wire)]).await;
+        let letters = mainstay.dead_letters();
+        let dead = letter_of(mainstay.call(ring("a")).await);
+        mainstay.call(ring("b")).await.unwrap_err();
+        let unknown = letters.list(Filter::kind(Kind::Unknown), None).await.unwrap().letters[0].letter.id;
+        assert_eq!(letters.purge(vec![dead, unknown]).await, Ok(2));
+        turn().await;
+        wire.now_usually(ok(201));
+        call_of(mainstay.call(ring("a")).await);
+        let error = mainstay.call(ring("b")).await.unwrap_err();
+        assert!(matches!(error, CallError::Unknown { .. }), "{error:?}");
+        assert_eq!(wire.count(), 3);
+    });
+}
