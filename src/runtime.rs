@@ -128,6 +128,9 @@ fn inherited<'a>(parked: &Dlq, vendors: impl Iterator<Item = &'a VendorId>) -> V
     vendors.flat_map(of_vendor).filter(|(_, _, number)| *number > 0).collect()
 }
 
+/// The way into each vendor, and the way to see it.
+type Vendors = (BTreeMap<VendorId, Route>, BTreeMap<VendorId, VendorLook>);
+
 /// A runtime in the making.
 struct Starting<'a> {
     plan: &'a Plan,
@@ -226,7 +229,7 @@ impl<'a> Starting<'a> {
         (shown, vault.door(self.kit.mailbox_max))
     }
 
-    fn vendors(&self) -> Result<(BTreeMap<VendorId, Route>, BTreeMap<VendorId, VendorLook>), StartError> {
+    fn vendors(&self) -> Result<Vendors, StartError> {
         let (mut routes, mut looks) = (BTreeMap::new(), BTreeMap::new());
         for (n, (id, (profile, config))) in self.plan.vendors.iter().enumerate() {
             let wired = wire_vendor(&self.kit, profile.clone(), config, &self.places.vendor(n))?;

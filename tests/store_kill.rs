@@ -1,4 +1,5 @@
 //! The store across the death of its process: this binary runs itself as a child, and kills it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may")]
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests are tests")]
 
@@ -46,7 +47,7 @@ fn child_that_writes_until_it_is_killed() {
                 for id in (first + sender..).step_by(32) {
                     store.commit(put(id)).await.unwrap();
                     say("has", id);
-                    if id % 3 == 0 {
+                    if id.is_multiple_of(3) {
                         say("removing", id);
                         store.commit(remove(id)).await.unwrap();
                         say("removed", id);
