@@ -14,7 +14,7 @@ use mainstay_actors::{
     ticket::{Lease, Reply, Ticket},
 };
 
-use tokio::sync::oneshot::error::RecvError;
+use tokio::sync::oneshot::{self, error::RecvError};
 
 use crate::{
     answer::Because,
@@ -77,7 +77,13 @@ async fn claim(route: &Route, operation: &Operation, entry: &Entry) -> Result<Op
     loop {
         let question = Claim::new(key.clone(), fingerprint, call.id);
         let question = if again { question.again() } else { question };
-        let claimed = match ask(&route.keys, question).await {
+        // Nobody waits for a table of keys that is parked longer than for anything else.
+        let asked = tokio::select! {
+            biased;
+            asked = ask(&route.keys, question) => asked,
+            verdict = not_begun(entry) => return Err(verdict),
+        };
+        let claimed = match asked {
             Ok(claimed) => claimed,
             Err(Lost::Crashed) if crashes < CRASHES_MAX => {
                 crashes += 1;
@@ -108,7 +114,7 @@ async fn claim(route: &Route, operation: &Operation, entry: &Entry) -> Result<Op
                 // The first one did not do it: the key is free again, and may be ours now.
                 Ok(Answered::Freed) | Err(_) => {}
             },
-            verdict = given_up(entry) => return Err(verdict),
+            verdict = not_begun(entry) => return Err(verdict),
         }
     }
 }
@@ -121,6 +127,21 @@ async fn given_up(entry: &Entry) -> Verdict {
             Leaving::Shutdown => refused(Guard::Gateway, Reason::ShuttingDown),
         },
         () = tokio::time::sleep_until(entry.deadline.into()) => too_late(entry),
+    }
+}
+
+/// Waits until the effect may not begin any more.
+async fn not_begun(entry: &Entry) -> Verdict {
+    let expired = async {
+        match entry.begin_by {
+            Some(at) => tokio::time::sleep_until(at.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = expired => refused(Guard::Gateway, Reason::Expired),
+        verdict = given_up(entry) => verdict,
     }
 }
 
@@ -165,7 +186,7 @@ async fn attempt_until_settled(
                 }
                 tokio::select! {
                     () = tokio::time::sleep_until(at.into()) => {}
-                    verdict = given_up(entry) => return with_earlier(verdict, earlier),
+                    verdict = not_begun(entry) => return with_earlier(verdict, earlier),
                 }
             }
         }
@@ -224,22 +245,33 @@ async fn one_ticket(gateway: &Gateway, route: &Route, entry: &Entry, claim: Opti
         claim.follow(flight.clone());
     }
     route.enter(&entry.call.lane, ticket);
-    let given_up = tokio::select! {
+    let first = tokio::select! {
         biased;
-        reply = &mut reply => Err(reply),
-        verdict = given_up(entry) => Ok(verdict),
+        reply = &mut reply => Ok(reply),
+        verdict = not_begun(entry) => Err(verdict),
     };
     gateway.hazard.strike(&route.loops, "reply");
-    let reply = match given_up {
-        Err(reply) => reply,
-        Ok(verdict) if flight.revoke() => return Step::Stop(verdict),
-        Ok(_) => {
-            gateway.still_under_way(entry);
-            reply.await
-        }
+    let reply = match first {
+        Ok(reply) => reply,
+        Err(verdict) if flight.revoke() => return Step::Stop(verdict),
+        Err(_) => on_the_wire(gateway, entry, reply).await,
     };
     entry.note(|progress| progress.flight = None);
     after_reply(gateway, entry, reply)
+}
+
+/// Waits for the reply of a request that cannot be taken back; its caller hears so when its time is over.
+async fn on_the_wire(
+    gateway: &Gateway,
+    entry: &Entry,
+    mut reply: oneshot::Receiver<Reply>,
+) -> Result<Reply, RecvError> {
+    tokio::select! {
+        biased;
+        reply = &mut reply => return reply,
+        _ = given_up(entry) => gateway.still_under_way(entry),
+    }
+    reply.await
 }
 
 fn after_reply(gateway: &Gateway, entry: &Entry, reply: Result<Reply, RecvError>) -> Step {

@@ -42,6 +42,15 @@ impl Gateway {
         Ok(())
     }
 
+    /// Takes an ended call off the table. Its end may have come already: then it is ended at once.
+    pub(crate) async fn end_of_call(&self, call: CallId) {
+        self.take_off(call);
+        if let Some(completion) = self.effects.take_early(call) {
+            // For a call that had no effect it was a mistake of the application's.
+            let _ = self.complete(call, completion).await;
+        }
+    }
+
     /// Keeps a good answer for an outage. Losing one is harmless: it never turns a paid success into anything else.
     pub(crate) fn remember(&self, call: &Arc<AcceptedCall>, answer: Value) {
         let Some(route) = self.routes.get(&call.vendor).filter(|route| route.fallback.cache.is_some()) else { return };
@@ -49,12 +58,7 @@ impl Gateway {
     }
 
     /// An unknown call is known: its key and its letter hear of it. Returns where the call stands now.
-    pub(crate) async fn resolve(
-        &self,
-        call: &Arc<AcceptedCall>,
-        letter: LetterId,
-        completion: Completion,
-    ) -> FinalState {
+    async fn resolve(&self, call: &Arc<AcceptedCall>, letter: LetterId, completion: Completion) -> FinalState {
         let (end, ended, state) = match completion {
             Completion::Happened { cost, answer } => {
                 let delivered = Delivered {

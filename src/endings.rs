@@ -16,7 +16,7 @@ use mainstay_actors::{
 };
 
 use crate::{
-    answer::{Answer, Because, CallError, Completion, Delivered},
+    answer::{Answer, Because, CallError, Delivered},
     attempts::{CRASHES_MAX, Judged, Verdict},
     effects,
     entry::{CallResult, Entry},
@@ -29,6 +29,9 @@ const QUEUE_PAUSE: Duration = Duration::from_secs(30);
 
 /// How long an unknown effect without a callback of its own holds its slots.
 const UNKNOWN_HOLDS: Duration = Duration::from_secs(300);
+
+/// How long the cache has to answer. It reads memory: one that does not is parked or stuck, and the next step stands in.
+const CACHE_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// The end of a call: its place among the final states, and what its caller hears. `None`: refused, nothing of it is kept.
 type End_ = (Option<FinalState>, CallResult);
@@ -51,8 +54,8 @@ pub(crate) async fn run_for_application(gateway: Arc<Gateway>, entry: Arc<Entry>
         }
         None => gateway.tally.refused_later(&call.vendor),
     }
-    gateway.take_off(call.id);
     entry.answer(result);
+    gateway.end_of_call(call.id).await;
 }
 
 pub(crate) fn operation_of<'a>(gateway: &'a Gateway, entry: &Entry) -> Option<&'a Operation> {
@@ -101,10 +104,9 @@ pub(crate) fn delivered(
 ) -> Arc<Delivered> {
     let call = &entry.call;
     if let Owed::Callback { within, .. } = operation.completion {
-        let early = gateway.effects.hold(call, effects::Kind::Accepted, lease, within);
-        if let Some(Completion::Happened { answer: Some(answer), .. }) = early {
-            gateway.remember(call, answer);
-        }
+        gateway.effects.hold(call, effects::Kind::Accepted, lease, within);
+    } else {
+        gateway.effects.forget(call.id);
     }
     if fallback::is_worth_keeping(&outcome) {
         gateway.remember(call, outcome.body.clone());
@@ -156,15 +158,8 @@ async fn unknown(
         Owed::Callback { within, .. } => within,
         Owed::Answer => UNKNOWN_HOLDS,
     };
-    let error = Err(CallError::Unknown { call: call.id, because });
-    match gateway.effects.hold(call, effects::Kind::Unknown(letter), lease, within) {
-        None => (Some(FinalState::Unknown), error),
-        // Its callback was faster than its answer.
-        Some(completion) => {
-            let state = gateway.resolve(call, letter, completion).await;
-            (Some(state), error)
-        }
-    }
+    gateway.effects.hold(call, effects::Kind::Unknown(letter), lease, within);
+    (Some(FinalState::Unknown), Err(CallError::Unknown { call: call.id, because }))
 }
 
 async fn not_done(
@@ -174,8 +169,6 @@ async fn not_done(
     because: Because,
     claim: Option<ClaimGrant<Shared>>,
 ) -> End_ {
-    // An end that came although nothing was sent is a mistake of the application's.
-    gateway.effects.forget_early(entry.call.id);
     if let Because::Refused(refusal) = &because
         && (refusal.is_callers_fault() || !entry.call.fallback)
     {
@@ -274,7 +267,8 @@ async fn park(
 
 async fn from_cache(route: &Route, entry: &Entry, because: &Because) -> Option<Answer> {
     let question = Recall { call: entry.call.clone() };
-    let hit = ask(&route.cache, question).await.ok()??;
+    let asked = tokio::time::timeout(CACHE_ANSWERS_WITHIN, ask(&route.cache, question));
+    let hit = asked.await.ok()?.ok()??;
     Some(Answer::Cached { body: hit.value, age: hit.age, staleness: hit.staleness, because: because.clone() })
 }
 

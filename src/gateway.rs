@@ -148,7 +148,8 @@ impl Gateway {
             let reason = Reason::Full { what: "table of live calls", held: live.len(), limit: self.live_max };
             return Err(Refusal::new(Guard::Gateway, reason));
         }
-        let (entry, answer) = Entry::new(call, origin, now, now + deadline);
+        let begin_by = call.expires_at.map(|at| self.clock.instant_of(at));
+        let (entry, answer) = Entry::new(call, origin, now, now + deadline, begin_by);
         live.insert(entry.call.id, entry.clone());
         Ok((entry, answer))
     }

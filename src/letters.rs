@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use actix::Handler;
 use mainstay_actors::{
-    dlq::{DlqActor, DlqError, Filter, LetterId, List, PAGE_MAX, Page, Purge, Replay},
+    dlq::{DlqActor, DlqError, Filter, Kind, LetterId, List, PAGE_MAX, Page, ParkedLetter, Purge, Replay},
+    idempotency::{End, KeyReport},
     kernel::{Lost, ask},
 };
 
@@ -76,13 +77,32 @@ impl DeadLetters {
         }
     }
 
-    /// Removes letters for good. Their calls are not done any more, and their keys are free. Returns how many were there.
+    /// Removes letters for good. Their calls are not done any more, and their keys are free; the key of an unknown one stays
+    /// blocked, because its effect may have happened. Returns how many were there.
     ///
     /// # Errors
     ///
     /// [`LettersError`] when the store or its actor does not answer.
     pub async fn purge(&self, ids: Vec<LetterId>) -> Result<u64, LettersError> {
-        self.ask(|| Purge { ids: ids.clone() }).await
+        let mut purged = 0;
+        for some in ids.chunks(PAGE_MAX) {
+            let page = self.list(Filter::ids(some.to_vec()), None).await?;
+            purged += self.ask(|| Purge { ids: some.to_vec() }).await?;
+            page.letters
+                .iter()
+                .filter(|parked| parked.state.kind != Kind::Unknown)
+                .for_each(|parked| self.free(parked));
+        }
+        Ok(purged)
+    }
+
+    /// Nobody stands for the key of this letter any more. One that is being done right now holds its key, and keeps it.
+    fn free(&self, parked: &ParkedLetter) {
+        let letter = &parked.letter;
+        if let (Some(route), Some(key)) = (self.gateway.routes.get(&letter.vendor), &letter.key) {
+            let report = KeyReport::Resolved { key: key.clone(), call: letter.call, end: End::Free };
+            route.key_reports.push(report);
+        }
     }
 
     /// Asks again when the actor crashed with the question in hand: each question is idempotent.

@@ -71,13 +71,15 @@ async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter) {
     let letter = parked.letter.id;
     let from = match parked.state.kind {
         Kind::Later => FinalState::Queued,
-        Kind::Dead | Kind::Unknown => FinalState::DeadLettered,
+        Kind::Dead => FinalState::DeadLettered,
+        Kind::Unknown => FinalState::Unknown,
     };
     let entry = match gateway.take_on(parked.letter.to_call(), Origin::Redrive(letter), DEADLINE) {
         Ok((entry, _)) => entry,
         Err(refusal) => {
             let because = Because::Refused(refusal);
-            return gateway.finish_letter(letter, later(gateway, &because, false)).await;
+            let end = not_by_itself(from, later(gateway, &because, false));
+            return gateway.finish_letter(letter, end).await;
         }
     };
     let (state, end) = run(gateway, &entry, from).await;
@@ -85,8 +87,25 @@ async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter) {
         gateway.tally.moved(&entry.call.vendor, from, state);
         gateway.ended(&entry.call, state);
     }
-    gateway.take_off(entry.call.id);
+    let end = not_by_itself(from, end);
+    if state == FinalState::Unknown {
+        // Written down before its end is heard: that may be under way already.
+        gateway.finish_letter(letter, end).await;
+        return gateway.end_of_call(entry.call.id).await;
+    }
+    // Off the table before it may be taken again.
+    gateway.end_of_call(entry.call.id).await;
     gateway.finish_letter(letter, end).await;
+}
+
+/// An unknown call is done again only when a person says so, each time.
+fn not_by_itself(from: FinalState, end: Ended) -> Ended {
+    match end {
+        Ended::Again { class, detail, .. } if from == FinalState::Unknown => {
+            Ended::Became { kind: Kind::Unknown, class, detail }
+        }
+        end => end,
+    }
 }
 
 async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState) -> (FinalState, Ended) {
@@ -110,7 +129,8 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState) -> (F
         // Another parked call stands for the key, and is done from there.
         Verdict::Shared(Shared::Parked { because, .. }) => (from, later(gateway, &because, false)),
         Verdict::Cancelled => {
-            finish(claim, End::Free);
+            let end = if from == FinalState::Unknown { End::Unknown } else { End::Free };
+            finish(claim, end);
             (from, now_again(gateway))
         }
         Verdict::Unknown { because, lease } => {
@@ -125,10 +145,14 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState) -> (F
             (FinalState::Unknown, Ended::Became { kind: Kind::Unknown, class, detail })
         }
         Verdict::NotDone(because) => {
-            gateway.effects.forget_early(call.id);
-            if let Origin::Redrive(letter) = entry.origin {
-                let parked = Shared::Parked { call: call.id, letter, because: because.clone() };
-                finish(claim, End::Parked(parked));
+            match entry.origin {
+                // What may have happened before may have happened still.
+                Origin::Redrive(_) if from == FinalState::Unknown => finish(claim, End::Unknown),
+                Origin::Redrive(letter) => {
+                    let parked = Shared::Parked { call: call.id, letter, because: because.clone() };
+                    finish(claim, End::Parked(parked));
+                }
+                Origin::Application => finish(claim, End::Free),
             }
             (from, not_done(gateway, call, &because))
         }
