@@ -1,4 +1,5 @@
 //! The guards in combination: each test states a promise of the whole runtime.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may")]
 
 mod support;
 

@@ -1,6 +1,4 @@
 //! The store across the death of its process: this binary runs itself as a child, and kills it.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may")]
-
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests are tests")]
 
 use std::{
