@@ -42,6 +42,14 @@ impl Gateway {
         Ok(())
     }
 
+    /// An end that came while its call was under way and was not asked for: its call has ended now.
+    pub(crate) async fn complete_early(&self, call: CallId) {
+        let Some(completion) = self.effects.forget_early(call) else { return };
+        if self.complete(call, completion).await.is_err() {
+            tracing::debug!(target: "mainstay::effects", %call, "the end of a call came, and nothing of it was open");
+        }
+    }
+
     /// Keeps a good answer for an outage. Losing one is harmless: it never turns a paid success into anything else.
     pub(crate) fn remember(&self, call: &Arc<AcceptedCall>, answer: Value) {
         let Some(route) = self.routes.get(&call.vendor).filter(|route| route.fallback.cache.is_some()) else { return };

@@ -64,6 +64,14 @@ struct Table {
     overdue: u64,
 }
 
+impl Table {
+    fn take(&mut self, call: CallId) -> Option<Open> {
+        let open = self.open.remove(&call)?;
+        self.due.remove(&(open.due, call));
+        Some(open)
+    }
+}
+
 /// The table of open effects.
 pub(crate) struct OpenEffects {
     table: Mutex<Table>,
@@ -112,9 +120,12 @@ impl OpenEffects {
             return None;
         }
         let due = self.clock.now() + within;
+        let before = table.take(call.id);
         table.due.insert((due, call.id));
         table.open.insert(call.id, Open { call: call.clone(), kind, lease, due });
         drop(table);
+        // What an earlier attempt of a replayed call held is as unknown as it was.
+        drop(before);
         self.changed.notify_one();
         None
     }
@@ -122,17 +133,25 @@ impl OpenEffects {
     /// Ends an effect. `under_way` says whether the call has not ended yet: then its end is kept until it is held.
     pub(crate) fn complete(&self, call: CallId, completion: Completion, under_way: impl FnOnce() -> bool) -> Found {
         let mut table = self.table.lock();
-        if let Some(open) = table.open.remove(&call) {
-            table.due.remove(&(open.due, call));
+        let under_way = under_way();
+        // The end of an unknown call moves it: not before it is where it is moved from.
+        let waits = under_way && table.open.get(&call).is_some_and(|open| matches!(open.kind, Kind::Unknown(_)));
+        if !waits && let Some(open) = table.take(call) {
             drop(table);
             end(open.lease, &completion);
             return Found::Ended(Ended { call: open.call, kind: open.kind });
         }
-        if under_way() && table.early.len() < EARLY_MAX {
+        if under_way && table.early.len() < EARLY_MAX {
             table.early.insert(call, completion);
             return Found::Early;
         }
         Found::Nothing
+    }
+
+    /// The effect ended in another way: nobody waits for its end any more. Its money stays as it is, unknown.
+    pub(crate) fn close(&self, call: CallId) {
+        let open = self.table.lock().take(call);
+        drop(open);
     }
 
     /// The call ended in another way: an early end for it is not waited for any more.

@@ -1,8 +1,9 @@
 //! How a call of the application ends: the vendor's answer, or what stands in for it, in the order cache, queue, local
 //! function, dead letter queue.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use mainstay_actors::{
     dlq::{Kind, Letter, LetterId, LetterState, Park, Parked},
     fact::FinalState,
@@ -20,7 +21,7 @@ use crate::{
     attempts::{CRASHES_MAX, Judged, Verdict},
     effects,
     entry::{CallResult, Entry},
-    gateway::{Gateway, Shared},
+    gateway::{Gateway, Place, Shared, panic_text},
     route::Route,
 };
 
@@ -36,13 +37,14 @@ type End_ = (Option<FinalState>, CallResult);
 /// Runs a call of the application to its end. The call stays in the table until it is in a final state.
 pub(crate) async fn run_for_application(gateway: Arc<Gateway>, entry: Arc<Entry>) {
     let call = entry.call.clone();
-    let (state, result) = match (gateway.routes.get(&call.vendor), operation_of(&gateway, &entry)) {
-        (Some(route), Some(operation)) => {
-            let judged = gateway.run(route, operation, &entry).await;
-            conclude(&gateway, route, operation, &entry, judged).await
+    let place = Place(&gateway, call.id);
+    let (state, result) = match AssertUnwindSafe(to_its_end(&gateway, &entry)).catch_unwind().await {
+        Ok(end) => end,
+        Err(panic) => {
+            let problem = panic_text(&*panic).to_string();
+            tracing::error!(target: "mainstay::call", call = %call.id, %problem, "the end of a call panicked");
+            (Some(FinalState::Lost), Err(CallError::NotParked { call: call.id, problem }))
         }
-        // The gateway accepted it for a known vendor and operation.
-        _ => (Some(FinalState::Lost), Err(CallError::RuntimeGone { call: call.id })),
     };
     match state {
         Some(state) => {
@@ -51,8 +53,19 @@ pub(crate) async fn run_for_application(gateway: Arc<Gateway>, entry: Arc<Entry>
         }
         None => gateway.tally.refused_later(&call.vendor),
     }
-    gateway.take_off(call.id);
+    drop(place);
     entry.answer(result);
+    gateway.complete_early(call.id).await;
+}
+
+async fn to_its_end(gateway: &Arc<Gateway>, entry: &Arc<Entry>) -> End_ {
+    let call = &entry.call;
+    let (Some(route), Some(operation)) = (gateway.routes.get(&call.vendor), operation_of(gateway, entry)) else {
+        // The gateway accepted it for a known vendor and operation.
+        return (Some(FinalState::Lost), Err(CallError::RuntimeGone { call: call.id }));
+    };
+    let judged = gateway.run(route, operation, entry).await;
+    conclude(gateway, route, operation, entry, judged).await
 }
 
 pub(crate) fn operation_of<'a>(gateway: &'a Gateway, entry: &Entry) -> Option<&'a Operation> {
@@ -105,6 +118,8 @@ pub(crate) fn delivered(
         if let Some(Completion::Happened { answer: Some(answer), .. }) = early {
             gateway.remember(call, answer);
         }
+    } else {
+        gateway.effects.close(call.id);
     }
     if fallback::is_worth_keeping(&outcome) {
         gateway.remember(call, outcome.body.clone());

@@ -1,7 +1,7 @@
 //! The entry: checks a call, takes it on, and keeps it in the table of live calls until it has ended.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, hash_map},
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -87,6 +87,23 @@ pub(crate) struct GatewayParts {
     pub(crate) live_max: usize,
 }
 
+/// Why a call does not get a place in the table.
+pub(crate) enum NotTaken {
+    /// The table is full.
+    Full(Refusal),
+    /// It has one: it is under way at this moment.
+    UnderWay,
+}
+
+/// A call's place in the table, given up in the end whatever happens.
+pub(crate) struct Place<'a>(pub(crate) &'a Gateway, pub(crate) CallId);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.take_off(self.1);
+    }
+}
+
 /// A caller's hold on its call.
 pub(crate) struct Waiting {
     pub(crate) entry: Arc<Entry>,
@@ -119,7 +136,12 @@ impl Gateway {
         let deadline = call.deadline;
         let vendor = VendorId::new(&call.vendor).ok().filter(|vendor| self.routes.contains_key(vendor));
         let accepted = self.accept(call);
-        let taken = accepted.and_then(|call| self.take_on(call, Origin::Application, deadline));
+        let taken = accepted.and_then(|call| {
+            self.take_on(call, Origin::Application, deadline).map_err(|not| match not {
+                NotTaken::Full(refusal) => refusal,
+                NotTaken::UnderWay => self.full(self.live()),
+            })
+        });
         match taken {
             Ok((entry, answer)) => {
                 self.tally.accepted(&entry.call.vendor);
@@ -135,21 +157,27 @@ impl Gateway {
         }
     }
 
-    /// Puts a call into the table.
+    fn full(&self, held: usize) -> Refusal {
+        let reason = Reason::Full { what: "table of live calls", held, limit: self.live_max };
+        Refusal::new(Guard::Gateway, reason)
+    }
+
+    /// Puts a call into the table, once: a parked call whose lease ran out while it is still under way is not done twice.
     pub(crate) fn take_on(
         &self,
         call: AcceptedCall,
         origin: Origin,
         deadline: Duration,
-    ) -> Result<(Arc<Entry>, oneshot::Receiver<CallResult>), Refusal> {
+    ) -> Result<(Arc<Entry>, oneshot::Receiver<CallResult>), NotTaken> {
         let now = self.clock.now();
         let mut live = self.live.lock();
-        if live.len() >= self.live_max {
-            let reason = Reason::Full { what: "table of live calls", held: live.len(), limit: self.live_max };
-            return Err(Refusal::new(Guard::Gateway, reason));
+        let held = live.len();
+        let hash_map::Entry::Vacant(place) = live.entry(call.id) else { return Err(NotTaken::UnderWay) };
+        if held >= self.live_max {
+            return Err(NotTaken::Full(self.full(held)));
         }
         let (entry, answer) = Entry::new(call, origin, now, now + deadline);
-        live.insert(entry.call.id, entry.clone());
+        place.insert(entry.clone());
         Ok((entry, answer))
     }
 
@@ -375,7 +403,7 @@ fn json_bytes(payload: &serde_json::Value) -> usize {
     }
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> Arc<str> {
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> Arc<str> {
     let text = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())

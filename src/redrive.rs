@@ -1,15 +1,16 @@
 //! Does parked calls again when they are due: through the same gateway, paid for and judged like everybody else.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use mainstay_actors::{
-    call::AcceptedCall,
     dlq::{Ended, Kind, ParkedLetter, TakeDue},
     fact::FinalState,
     idempotency::End,
     kernel::ask,
     outcome::Class,
     profile::Completion as Owed,
+    refusal::Reason,
 };
 use tokio::sync::{Notify, Semaphore};
 
@@ -20,7 +21,7 @@ use crate::{
     effects,
     endings::{delivered, due_of, finish, operation_of},
     entry::{Entry, Origin},
-    gateway::{Gateway, Shared},
+    gateway::{Gateway, NotTaken, Place, Shared, panic_text},
 };
 
 /// How long an attempt of a parked call may take over queues and retries.
@@ -66,27 +67,43 @@ async fn take_some(gateway: &Arc<Gateway>, places: &Arc<Semaphore>, at_a_time: u
     more
 }
 
-/// One parked call, once more.
+/// One parked call, once more. It keeps its place in the table until its letter says how it ended, so that it is never
+/// under way twice, and a shutdown waits for the letter.
 async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter) {
     let letter = parked.letter.id;
     let from = match parked.state.kind {
         Kind::Later => FinalState::Queued,
-        Kind::Dead | Kind::Unknown => FinalState::DeadLettered,
+        Kind::Dead => FinalState::DeadLettered,
+        Kind::Unknown => FinalState::Unknown,
     };
     let entry = match gateway.take_on(parked.letter.to_call(), Origin::Redrive(letter), DEADLINE) {
         Ok((entry, _)) => entry,
-        Err(refusal) => {
+        // Its lease ran out under it. It stays out, and writes down its end itself.
+        Err(NotTaken::UnderWay) => return,
+        Err(NotTaken::Full(refusal)) => {
             let because = Because::Refused(refusal);
-            return gateway.finish_letter(letter, later(gateway, &because, false)).await;
+            return gateway.finish_letter(letter, back(gateway, from, &because, false)).await;
         }
     };
-    let (state, end) = run(gateway, &entry, from).await;
+    let place = Place(gateway, entry.call.id);
+    let (state, end) = match AssertUnwindSafe(run(gateway, &entry, from)).catch_unwind().await {
+        Ok(end) => end,
+        Err(panic) => lost(&entry, &panic_text(&*panic)),
+    };
     if state != from {
         gateway.tally.moved(&entry.call.vendor, from, state);
         gateway.ended(&entry.call, state);
     }
-    gateway.take_off(entry.call.id);
     gateway.finish_letter(letter, end).await;
+    drop(place);
+    gateway.complete_early(entry.call.id).await;
+}
+
+/// The task panicked behind its attempts: what they did is not known any more.
+fn lost(entry: &Entry, detail: &str) -> (FinalState, Ended) {
+    tracing::error!(target: "mainstay::call", call = %entry.call.id, %detail, "the end of a parked call panicked");
+    let detail = detail.to_owned();
+    (FinalState::Unknown, Ended::Became { kind: Kind::Unknown, class: Class::Abandoned, detail })
 }
 
 async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState) -> (FinalState, Ended) {
@@ -102,15 +119,18 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState) -> (F
             finish(claim, End::Done(Shared::Delivered(delivered)));
             (FinalState::Delivered, Ended::Delivered)
         }
-        Verdict::Shared(Shared::Delivered(_)) => (FinalState::Delivered, Ended::Delivered),
+        Verdict::Shared(Shared::Delivered(_)) => {
+            gateway.effects.close(call.id);
+            (FinalState::Delivered, Ended::Delivered)
+        }
         Verdict::Shared(Shared::Unknown { .. }) => {
             let detail = "the effect of its key is unknown".to_owned();
             (FinalState::Unknown, Ended::Became { kind: Kind::Unknown, class: Class::Abandoned, detail })
         }
         // Another parked call stands for the key, and is done from there.
-        Verdict::Shared(Shared::Parked { because, .. }) => (from, later(gateway, &because, false)),
+        Verdict::Shared(Shared::Parked { because, .. }) => (from, back(gateway, from, &because, false)),
         Verdict::Cancelled => {
-            finish(claim, End::Free);
+            finish(claim, if from == FinalState::Unknown { End::Unknown } else { End::Free });
             (from, now_again(gateway))
         }
         Verdict::Unknown { because, lease } => {
@@ -124,28 +144,42 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState) -> (F
             let (class, detail) = (because.class(), because.to_string());
             (FinalState::Unknown, Ended::Became { kind: Kind::Unknown, class, detail })
         }
+        // This time it was not done; of the time before nobody knows any more than they did.
+        Verdict::NotDone(because) if from == FinalState::Unknown => {
+            finish(claim, End::Unknown);
+            (from, back(gateway, from, &because, false))
+        }
         Verdict::NotDone(because) => {
             gateway.effects.forget_early(call.id);
             if let Origin::Redrive(letter) = entry.origin {
                 let parked = Shared::Parked { call: call.id, letter, because: because.clone() };
                 finish(claim, End::Parked(parked));
             }
-            (from, not_done(gateway, call, &because))
+            (from, not_done(gateway, from, &because))
         }
     }
 }
 
-fn not_done(gateway: &Gateway, _: &AcceptedCall, because: &Because) -> Ended {
-    let hopeless = matches!(because.class(), Class::CallerError | Class::Auth);
+fn not_done(gateway: &Gateway, from: FinalState, because: &Because) -> Ended {
+    let hopeless = match because {
+        Because::Failed { class, .. } => matches!(class, Class::CallerError | Class::Auth),
+        Because::Refused(refusal) => {
+            refusal.is_callers_fault() || matches!(refusal.reason, Reason::Expired | Reason::CrashedTooOften { .. })
+        }
+    };
     if hopeless {
         return Ended::GivenUp { class: because.class(), detail: because.to_string() };
     }
     // A refusal is no attempt: nothing was sent, so it does not count towards giving up.
-    later(gateway, because, matches!(because, Because::Failed { .. }))
+    back(gateway, from, because, matches!(because, Because::Failed { .. }))
 }
 
-fn later(gateway: &Gateway, because: &Because, counts_as_attempt: bool) -> Ended {
+/// Back to where it was: to be tried again, unless it is unknown; that is only done when a person says so each time.
+fn back(gateway: &Gateway, from: FinalState, because: &Because, counts_as_attempt: bool) -> Ended {
     let (class, detail) = (because.class(), because.to_string());
+    if from == FinalState::Unknown {
+        return Ended::Became { kind: Kind::Unknown, class, detail };
+    }
     Ended::Again { not_before: due_of(gateway, because), class, detail, counts_as_attempt }
 }
 
