@@ -80,7 +80,13 @@ async fn claim(route: &Route, operation: &Operation, entry: &Entry) -> Result<Op
     loop {
         let question = Claim::new(key.clone(), fingerprint, call.id);
         let question = if again { question.again() } else { question };
-        let claimed = match ask(&route.keys, question).await {
+        // A table that is parked keeps the question, and answers when it is revived: a key that comes then is given back.
+        let asked = tokio::select! {
+            biased;
+            asked = ask(&route.keys, question) => asked,
+            verdict = given_up(entry) => return Err(verdict),
+        };
+        let claimed = match asked {
             Ok(claimed) => claimed,
             Err(Lost::Crashed) if crashes < CRASHES_MAX => {
                 crashes += 1;

@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
 use mainstay_actors::{
-    dlq::{Kind, Letter, LetterId, LetterState, Park, Parked},
+    dlq::{DlqError, Kind, Letter, LetterId, LetterState, Park, Parked},
     fact::FinalState,
     fallback::{self, Recall, Situation, Step},
     idempotency::{ClaimGrant, End},
@@ -27,6 +27,9 @@ use crate::{
 
 /// How long a call that the vendor was too busy for waits, when nobody said how long.
 const QUEUE_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long the cache is waited for: it answers at once, or it is down with its vendor.
+const CACHE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long an unknown effect without a callback of its own holds its slots.
 const UNKNOWN_HOLDS: Duration = Duration::from_secs(300);
@@ -278,10 +281,10 @@ async fn park(
     let state = LetterState::new(kind, because.class(), because.to_string(), due, wall);
     let mut crashes = 0;
     loop {
-        match ask(&gateway.dlq, Park { letter: letter.clone(), state: state.clone() }).await {
+        match gateway.ask_dlq(Park { letter: letter.clone(), state: state.clone() }).await {
             Ok(Ok(parked)) => return Ok(parked),
+            Ok(Err(DlqError::Restarting)) | Err(Lost::Crashed) if crashes < CRASHES_MAX => crashes += 1,
             Ok(Err(error)) => return Err(error.to_string()),
-            Err(Lost::Crashed) if crashes < CRASHES_MAX => crashes += 1,
             Err(lost) => return Err(lost.to_string()),
         }
     }
@@ -289,7 +292,7 @@ async fn park(
 
 async fn from_cache(route: &Route, entry: &Entry, because: &Because) -> Option<Answer> {
     let question = Recall { call: entry.call.clone() };
-    let hit = ask(&route.cache, question).await.ok()??;
+    let hit = tokio::time::timeout(CACHE_PATIENCE, ask(&route.cache, question)).await.ok()?.ok()??;
     Some(Answer::Cached { body: hit.value, age: hit.age, staleness: hit.staleness, because: because.clone() })
 }
 

@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 use crate::{
     api::{ApiActor, Home},
     builder::Builder,
+    completions::DLQ,
     debug::{DebugActor, Look, VendorLook},
     error::StartError,
     facts::FactBus,
@@ -200,7 +201,7 @@ impl<'a> Starting<'a> {
             shown: shown.clone(),
             wake: wake.clone(),
         };
-        let launch = self.kit.launch(self.own, "runtime/dlq".into(), worker);
+        let launch = self.kit.launch(self.own, DLQ.into(), worker);
         let vault = Vault::new(launch, state, move |inc| DlqActor::new(inc, parts.clone()));
         self.kit.adopt(self.own, &vault);
         (vault.address().clone(), shown, wake)
