@@ -271,10 +271,21 @@ async fn one_ticket(
         Ok(verdict) if flight.revoke() => return Step::Stop(verdict),
         Ok(_) => {
             gateway.still_under_way(entry);
-            reply.await
+            tokio::select! {
+                biased;
+                reply = reply => reply,
+                () = gateway.is_abandoned() => return Step::Stop(on_the_wire()),
+            }
         }
     };
     after_reply(gateway, entry, reply)
+}
+
+/// The runtime stops, and the answer did not come. It may still; nobody will hear it.
+fn on_the_wire() -> Verdict {
+    let detail = "the runtime was stopped while the request was on the wire";
+    let outcome = Outcome::without_answer(Class::Abandoned, Effect::Unknown, detail);
+    Verdict::Unknown { because: Because::of(&outcome), lease: None }
 }
 
 fn after_reply(gateway: &Gateway, entry: &Entry, reply: Result<Reply, RecvError>) -> Step {

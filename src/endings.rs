@@ -32,7 +32,7 @@ const QUEUE_PAUSE: Duration = Duration::from_secs(30);
 const CACHE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long an unknown effect without a callback of its own holds its slots.
-const UNKNOWN_HOLDS: Duration = Duration::from_secs(300);
+pub(crate) const UNKNOWN_HOLDS: Duration = Duration::from_secs(300);
 
 /// The end of a call: its place among the final states, and what its caller hears. `None`: refused, nothing of it is kept.
 type End_ = (Option<FinalState>, CallResult);

@@ -72,6 +72,7 @@ pub(crate) struct Gateway {
     closed: AtomicBool,
     idle: Notify,
     stopped: watch::Sender<bool>,
+    abandoned: watch::Sender<bool>,
 }
 
 /// The lasting parts of a gateway.
@@ -128,6 +129,7 @@ impl Gateway {
             closed: AtomicBool::new(false),
             idle: Notify::new(),
             stopped: watch::Sender::new(false),
+            abandoned: watch::Sender::new(false),
         })
     }
 
@@ -242,6 +244,17 @@ impl Gateway {
         for entry in entries {
             entry.leave(Leaving::Shutdown);
         }
+    }
+
+    /// Waits for no answer any more: what is on the wire is written down as unknown.
+    pub(crate) fn abandon_all(&self) {
+        self.abandoned.send_replace(true);
+    }
+
+    /// Until [`Self::abandon_all`].
+    pub(crate) async fn is_abandoned(&self) {
+        // The sender lives as long as the gateway.
+        let _ = self.abandoned.subscribe().wait_for(|abandoned| *abandoned).await;
     }
 
     /// Why a call may not be tried now, if so.

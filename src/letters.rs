@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use actix::Handler;
 use mainstay_actors::{
-    dlq::{DlqActor, DlqError, Filter, LetterId, List, PAGE_MAX, Page, Purge, Replay},
+    dlq::{DlqActor, DlqError, Filter, LetterId, List, PAGE_MAX, Page, ParkedLetter, Purge, Replay},
+    idempotency::{End, KeyReport},
     kernel::Lost,
 };
 
@@ -82,7 +83,34 @@ impl DeadLetters {
     ///
     /// [`LettersError`] when the store or its actor does not answer.
     pub async fn purge(&self, ids: Vec<LetterId>) -> Result<u64, LettersError> {
-        self.ask(|| Purge { ids: ids.clone() }).await
+        let before = self.named(&ids).await?;
+        let number = self.ask(|| Purge { ids: ids.clone() }).await?;
+        let left = self.named(&ids).await?;
+        for parked in before {
+            // One that is being done right now is left alone.
+            if !left.iter().any(|known| known.letter.id == parked.letter.id) {
+                self.let_go(parked);
+            }
+        }
+        Ok(number)
+    }
+
+    /// The letters with these ids that are there.
+    async fn named(&self, ids: &[LetterId]) -> Result<Vec<ParkedLetter>, LettersError> {
+        let mut found = Vec::new();
+        // No ids would mean all letters.
+        for some in ids.chunks(PAGE_MAX) {
+            found.extend(self.list(Filter::ids(some.iter().copied()), None).await?.letters);
+        }
+        Ok(found)
+    }
+
+    fn let_go(&self, parked: ParkedLetter) {
+        let (call, vendor) = (parked.letter.call, parked.letter.vendor);
+        self.gateway.effects.close(call);
+        if let (Some(route), Some(key)) = (self.gateway.routes.get(&vendor), parked.letter.key) {
+            route.key_reports.push(KeyReport::Resolved { key, call, end: End::Free });
+        }
     }
 
     /// Asks again when the actor crashed with the question in hand: each question is idempotent.

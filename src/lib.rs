@@ -20,6 +20,7 @@ mod net;
 mod placement;
 mod plan;
 mod redrive;
+mod restore;
 mod route;
 mod runtime;
 pub mod store;

@@ -403,3 +403,85 @@ fn a_local_function_that_breaks_the_calendar_loses_its_call_in_words() {
         assert!(mainstay.shutdown(Duration::from_secs(1)).await.drained);
     });
 }
+
+#[test]
+fn a_call_that_is_on_the_wire_to_the_very_end_is_parked_as_unknown() {
+    paused(async {
+        let wire = Wire::usually(Reply::Hang);
+        let mainstay = start([retell(&wire)]).await;
+        let call = mainstay.submit(dial("1")).await.unwrap();
+        turn().await;
+        let report = mainstay.shutdown(Duration::from_secs(1)).await;
+        assert_eq!((report.drained, report.still_under_way, report.calls.unknown), (false, 1, 1));
+        assert!(report.calls.add_up(), "{:?}", report.calls);
+        assert!(matches!(call.outcome().await, Err(CallError::StillUnderWay { .. })));
+    });
+}
+
+#[test]
+fn a_purged_letter_lets_go_of_its_key() {
+    paused(async {
+        let wire = Wire::default();
+        let mainstay = dead_letter(retell(&wire), &wire, |_| ()).await;
+        wire.now_usually(ok(201));
+        let again = mainstay.call(dial("1")).await.unwrap_err();
+        assert!(matches!(again, CallError::DeadLettered { .. }), "{again:?}");
+        let page = mainstay.dead_letters().list(Filter::default(), None).await.unwrap();
+        assert_eq!(mainstay.dead_letters().purge(vec![page.letters[0].letter.id]).await, Ok(1));
+        let answer = mainstay.call(dial("1")).await.unwrap();
+        assert!(matches!(answer, Answer::Delivered(_)), "{answer:?}");
+        settled(&mainstay).await;
+    });
+}
+
+#[test]
+fn a_wire_that_never_comes_back_ends_as_a_timeout() {
+    struct Silent;
+    type Sent = Result<mainstay::actors::client::WireAnswer, mainstay::actors::client::WireError>;
+    impl mainstay::actors::client::Transport for Silent {
+        fn send(
+            &self,
+            _: mainstay::actors::client::WireRequest,
+        ) -> std::pin::Pin<Box<dyn Future<Output = Sent> + Send>> {
+            Box::pin(std::future::pending())
+        }
+    }
+    paused(async {
+        let wire = Wire::default();
+        let mainstay = start([retell(&wire).transport(Silent)]).await;
+        let error = mainstay.call(dial("1")).await.unwrap_err();
+        assert!(matches!(error, CallError::Unknown { .. }), "{error:?}");
+        settled(&mainstay).await;
+    });
+}
+
+#[test]
+fn a_key_that_is_unknown_on_disk_is_not_sent_again_after_a_restart_and_can_still_be_found_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+    runtime.block_on(async {
+        let wire = Wire::usually(ok(201));
+        wire.then([Reply::Hang]);
+        let start = || async {
+            let config = retell(&wire).with(|config| {
+                operations(config).for_each(|operation| operation.timeout = Duration::from_millis(20));
+            });
+            let builder = mainstay::Runtime::builder().vendor(config).data_dir(dir.path());
+            builder.start().await.unwrap()
+        };
+        let mainstay = start().await;
+        let error = mainstay.handle().call(dial("1")).await.unwrap_err();
+        let CallError::Unknown { call, .. } = error else { panic!("{error:?}") };
+        mainstay.shutdown(Duration::from_secs(5)).await;
+
+        let mainstay = start().await;
+        let error = mainstay.handle().call(dial("1")).await.unwrap_err();
+        assert!(matches!(error, CallError::Unknown { call: first, .. } if first == call), "{error:?}");
+        assert_eq!(wire.count(), 1);
+        mainstay.handle().complete(call, Completion::DidNotHappen).await.unwrap();
+        let answer = mainstay.handle().call(dial("1")).await.unwrap();
+        assert!(matches!(answer, Answer::Delivered(_)), "{answer:?}");
+        let report = mainstay.shutdown(Duration::from_secs(5)).await;
+        assert!(report.calls.add_up(), "{:?}", report.calls);
+    });
+}
