@@ -17,7 +17,7 @@ use mainstay_actors::{
     ticket::{Lease, Reply, Ticket},
 };
 
-use tokio::sync::oneshot::error::RecvError;
+use tokio::sync::oneshot::{self, error::RecvError};
 
 use crate::{
     answer::Because,
@@ -80,11 +80,11 @@ async fn claim(route: &Route, operation: &Operation, entry: &Entry) -> Result<Op
     loop {
         let question = Claim::new(key.clone(), fingerprint, call.id);
         let question = if again { question.again() } else { question };
-        // A table that is parked keeps the question, and answers when it is revived: a key that comes then is given back.
+        // Nobody waits for a table of keys that is parked longer than for anything else.
         let asked = tokio::select! {
             biased;
             asked = ask(&route.keys, question) => asked,
-            verdict = given_up(entry) => return Err(verdict),
+            verdict = not_begun(entry) => return Err(verdict),
         };
         let claimed = match asked {
             Ok(claimed) => claimed,
@@ -117,7 +117,7 @@ async fn claim(route: &Route, operation: &Operation, entry: &Entry) -> Result<Op
                 // The first one did not do it: the key is free again, and may be ours now.
                 Ok(Answered::Freed) | Err(_) => {}
             },
-            verdict = given_up(entry) => return Err(verdict),
+            verdict = not_begun(entry) => return Err(verdict),
         }
     }
 }
@@ -130,6 +130,21 @@ async fn given_up(entry: &Entry) -> Verdict {
             Leaving::Shutdown => refused(Guard::Gateway, Reason::ShuttingDown),
         },
         () = tokio::time::sleep_until(entry.deadline.into()) => too_late(entry),
+    }
+}
+
+/// Waits until the effect may not begin any more.
+async fn not_begun(entry: &Entry) -> Verdict {
+    let expired = async {
+        match entry.begin_by {
+            Some(at) => tokio::time::sleep_until(at.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = expired => refused(Guard::Gateway, Reason::Expired),
+        verdict = given_up(entry) => verdict,
     }
 }
 
@@ -154,7 +169,7 @@ async fn attempt_until_settled(
         if key_is_too_old(gateway, operation, entry) {
             return with_earlier(entry, too_late(entry), earlier);
         }
-        let until = may_be_sent_until(gateway, operation, entry);
+        let until = may_be_sent_until(operation, entry);
         let step = one_ticket(gateway, route, entry, until, claim.as_deref_mut()).await;
         let (outcome, lease) = match step {
             Step::Settled(outcome, lease) => (outcome, lease),
@@ -180,7 +195,7 @@ async fn attempt_until_settled(
                 earlier = lease.or(earlier);
                 tokio::select! {
                     () = tokio::time::sleep_until(at.into()) => {}
-                    verdict = given_up(entry) => return with_earlier(entry, verdict, earlier),
+                    verdict = not_begun(entry) => return with_earlier(entry, verdict, earlier),
                 }
             }
         }
@@ -205,9 +220,8 @@ fn key_is_too_old(gateway: &Gateway, operation: &Operation, entry: &Entry) -> bo
 }
 
 /// A ticket may wait long on its way, so it carries every limit of its start with it.
-fn may_be_sent_until(gateway: &Gateway, operation: &Operation, entry: &Entry) -> Instant {
-    let expiry = entry.call.expires_at.map(|at| gateway.clock.instant_of(at));
-    window_end(operation, entry).into_iter().chain(expiry).fold(entry.deadline, Instant::min)
+fn may_be_sent_until(operation: &Operation, entry: &Entry) -> Instant {
+    window_end(operation, entry).into_iter().chain(entry.begin_by).fold(entry.deadline, Instant::min)
 }
 
 /// Once an attempt may have had its effect, the call is not "not done", however its later attempts end.
@@ -260,32 +274,41 @@ async fn one_ticket(
         claim.follow(flight.clone());
     }
     route.enter(&entry.call.lane, ticket);
-    let given_up = tokio::select! {
+    let first = tokio::select! {
         biased;
-        reply = &mut reply => Err(reply),
-        verdict = given_up(entry) => Ok(verdict),
+        reply = &mut reply => Ok(reply),
+        verdict = not_begun(entry) => Err(verdict),
     };
     gateway.hazard.strike(&route.loops, "reply");
-    let reply = match given_up {
-        Err(reply) => reply,
-        Ok(verdict) if flight.revoke() => return Step::Stop(verdict),
-        Ok(_) => {
-            gateway.still_under_way(entry);
-            tokio::select! {
-                biased;
-                reply = reply => reply,
-                () = gateway.is_abandoned() => return Step::Stop(on_the_wire()),
-            }
-        }
+    let reply = match first {
+        Ok(reply) => reply,
+        Err(verdict) if flight.revoke() => return Step::Stop(verdict),
+        Err(_) => on_the_wire(gateway, entry, reply).await,
     };
     after_reply(gateway, entry, reply)
 }
 
-/// The runtime stops, and the answer did not come. It may still; nobody will hear it.
-fn on_the_wire() -> Verdict {
-    let detail = "the runtime was stopped while the request was on the wire";
-    let outcome = Outcome::without_answer(Class::Abandoned, Effect::Unknown, detail);
-    Verdict::Unknown { because: Because::of(&outcome), lease: None }
+/// Waits for the reply of a request that cannot be taken back; its caller hears so when its time is over. A runtime that
+/// stops waits no longer than it may: then it is not known what came of it.
+async fn on_the_wire(
+    gateway: &Gateway,
+    entry: &Entry,
+    mut reply: oneshot::Receiver<Reply>,
+) -> Result<Reply, RecvError> {
+    tokio::select! {
+        biased;
+        reply = &mut reply => return reply,
+        _ = given_up(entry) => gateway.still_under_way(entry),
+    }
+    tokio::select! {
+        biased;
+        reply = reply => reply,
+        () = gateway.is_abandoned() => {
+            let detail = "the runtime was stopped while the request was on the wire";
+            let outcome = Outcome::without_answer(Class::Abandoned, Effect::Unknown, detail);
+            Ok(Reply::Settled { outcome, lease: None })
+        }
+    }
 }
 
 fn after_reply(gateway: &Gateway, entry: &Entry, reply: Result<Reply, RecvError>) -> Step {

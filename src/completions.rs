@@ -20,6 +20,7 @@ use crate::{
     effects::{Found, Kind as Open},
     error::NotOpen,
     gateway::{Gateway, Shared},
+    place::Place,
 };
 
 /// The dead letter queue's place in the tree.
@@ -48,11 +49,13 @@ impl Gateway {
         Ok(())
     }
 
-    /// An end that came while its call was under way and was not asked for: its call has ended now.
-    pub(crate) async fn complete_early(&self, call: CallId) {
-        let Some(completion) = self.effects.forget_early(call) else { return };
-        if self.complete(call, completion).await.is_err() {
-            tracing::debug!(target: "mainstay::effects", %call, "the end of a call came, and nothing of it was open");
+    /// Takes an ended call off the table. Its end may have come already: then it is ended at once.
+    pub(crate) async fn end_of_call(&self, place: Place<'_>) {
+        let call = place.1;
+        drop(place);
+        if let Some(completion) = self.effects.take_early(call) {
+            // For a call that had no effect it was a mistake of the application's.
+            let _ = self.complete(call, completion).await;
         }
     }
 
@@ -63,12 +66,7 @@ impl Gateway {
     }
 
     /// An unknown call is known: its key and its letter hear of it. Returns where the call stands now.
-    pub(crate) async fn resolve(
-        &self,
-        call: &Arc<AcceptedCall>,
-        letter: LetterId,
-        completion: Completion,
-    ) -> FinalState {
+    async fn resolve(&self, call: &Arc<AcceptedCall>, letter: LetterId, completion: Completion) -> FinalState {
         let (end, ended, state) = match completion {
             Completion::Happened { cost, answer } => {
                 let delivered = Delivered {

@@ -29,7 +29,7 @@ use crate::{answer::Completion, facts::FactBus};
 /// its money reserved without an entry here.
 pub const OPEN_MAX: usize = 100_000;
 
-/// Ends that came before their call was known to be accepted; beyond it they are refused, and the vendor sends them again.
+/// Ends that came before their call had ended; beyond it they are refused, and the vendor sends them again.
 const EARLY_MAX: usize = 4_096;
 
 /// Why an effect is open.
@@ -96,20 +96,10 @@ impl OpenEffects {
         Self { table: Mutex::default(), clock, facts, changed: Notify::new() }
     }
 
-    /// Holds an effect open. Its end may have come already: then it is ended at once, and that end is returned.
-    pub(crate) fn hold(
-        &self,
-        call: &Arc<AcceptedCall>,
-        kind: Kind,
-        lease: Option<Lease>,
-        within: Duration,
-    ) -> Option<Completion> {
+    /// Holds an effect open, in place of an earlier one of its call: the money of that one stays reserved.
+    pub(crate) fn hold(&self, call: &Arc<AcceptedCall>, kind: Kind, lease: Option<Lease>, within: Duration) {
         let mut table = self.table.lock();
-        if let Some(completion) = table.early.remove(&call.id) {
-            drop(table);
-            end(lease, &completion);
-            return Some(completion);
-        }
+        let earlier = table.take(call.id);
         if table.open.len() >= OPEN_MAX {
             drop(table);
             let vendor = &call.vendor;
@@ -117,45 +107,44 @@ impl OpenEffects {
             if kind == Kind::Accepted {
                 end(lease, &Completion::happened(None));
             }
-            return None;
+            return;
         }
         let due = self.clock.now() + within;
-        let before = table.take(call.id);
         table.due.insert((due, call.id));
         table.open.insert(call.id, Open { call: call.clone(), kind, lease, due });
         drop(table);
-        // What an earlier attempt of a replayed call held is as unknown as it was.
-        drop(before);
+        drop(earlier);
         self.changed.notify_one();
-        None
     }
 
-    /// Ends an effect. `under_way` says whether the call has not ended yet: then its end is kept until it is held.
+    /// The call was done by a later attempt, with nothing owed: an earlier unknown effect is not followed any more.
+    pub(crate) fn forget(&self, call: CallId) {
+        let earlier = self.table.lock().take(call);
+        drop(earlier);
+    }
+
+    /// Ends an effect. `under_way` says whether the call has not ended yet: then its end is kept until it has. So it is with
+    /// an unknown effect too, which must be counted and written down as unknown before it is found out.
     pub(crate) fn complete(&self, call: CallId, completion: Completion, under_way: impl FnOnce() -> bool) -> Found {
         let mut table = self.table.lock();
         let under_way = under_way();
-        // The end of an unknown call moves it: not before it is where it is moved from.
-        let waits = under_way && table.open.get(&call).is_some_and(|open| matches!(open.kind, Kind::Unknown(_)));
-        if !waits && let Some(open) = table.take(call) {
+        let open = table.open.get(&call).map(|open| open.kind);
+        if open.is_some_and(|kind| kind == Kind::Accepted || !under_way)
+            && let Some(open) = table.take(call)
+        {
             drop(table);
             end(open.lease, &completion);
             return Found::Ended(Ended { call: open.call, kind: open.kind });
         }
-        if under_way && table.early.len() < EARLY_MAX {
+        if under_way && table.early.len() < EARLY_MAX && !table.early.contains_key(&call) {
             table.early.insert(call, completion);
             return Found::Early;
         }
         Found::Nothing
     }
 
-    /// The effect ended in another way: nobody waits for its end any more. Its money stays as it is, unknown.
-    pub(crate) fn close(&self, call: CallId) {
-        let open = self.table.lock().take(call);
-        drop(open);
-    }
-
-    /// The call ended in another way: an early end for it is not waited for any more.
-    pub(crate) fn forget_early(&self, call: CallId) -> Option<Completion> {
+    /// The call ended: the end that came before, if one did.
+    pub(crate) fn take_early(&self, call: CallId) -> Option<Completion> {
         self.table.lock().early.remove(&call)
     }
 

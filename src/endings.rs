@@ -17,22 +17,23 @@ use mainstay_actors::{
 };
 
 use crate::{
-    answer::{Answer, Because, CallError, Completion, Delivered},
+    answer::{Answer, Because, CallError, Delivered},
     attempts::{CRASHES_MAX, Judged, Verdict},
     effects,
     entry::{CallResult, Entry},
-    gateway::{Gateway, Place, Shared, panic_text},
+    gateway::{Gateway, Shared, panic_text},
+    place::Place,
     route::Route,
 };
 
 /// How long a call that the vendor was too busy for waits, when nobody said how long.
 const QUEUE_PAUSE: Duration = Duration::from_secs(30);
 
-/// How long the cache is waited for: it answers at once, or it is down with its vendor.
-const CACHE_PATIENCE: Duration = Duration::from_secs(2);
-
 /// How long an unknown effect without a callback of its own holds its slots.
 pub(crate) const UNKNOWN_HOLDS: Duration = Duration::from_secs(300);
+
+/// How long the cache has to answer. It reads memory: one that does not is parked or stuck, and the next step stands in.
+const CACHE_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// The end of a call: its place among the final states, and what its caller hears. `None`: refused, nothing of it is kept.
 type End_ = (Option<FinalState>, CallResult);
@@ -56,9 +57,8 @@ pub(crate) async fn run_for_application(gateway: Arc<Gateway>, entry: Arc<Entry>
         }
         None => gateway.tally.refused_later(&call.vendor),
     }
-    drop(place);
     entry.answer(result);
-    gateway.complete_early(call.id).await;
+    gateway.end_of_call(place).await;
 }
 
 async fn to_its_end(gateway: &Arc<Gateway>, entry: &Arc<Entry>) -> End_ {
@@ -117,12 +117,9 @@ pub(crate) fn delivered(
 ) -> Arc<Delivered> {
     let call = &entry.call;
     if let Owed::Callback { within, .. } = operation.completion {
-        let early = gateway.effects.hold(call, effects::Kind::Accepted, lease, within);
-        if let Some(Completion::Happened { answer: Some(answer), .. }) = early {
-            gateway.remember(call, answer);
-        }
+        gateway.effects.hold(call, effects::Kind::Accepted, lease, within);
     } else {
-        gateway.effects.close(call.id);
+        gateway.effects.forget(call.id);
     }
     if fallback::is_worth_keeping(&outcome) {
         gateway.remember(call, outcome.body.clone());
@@ -174,15 +171,8 @@ async fn unknown(
         Owed::Callback { within, .. } => within,
         Owed::Answer => UNKNOWN_HOLDS,
     };
-    let error = Err(CallError::Unknown { call: call.id, because });
-    match gateway.effects.hold(call, effects::Kind::Unknown(letter), lease, within) {
-        None => (Some(FinalState::Unknown), error),
-        // Its callback was faster than its answer.
-        Some(completion) => {
-            let state = gateway.resolve(call, letter, completion).await;
-            (Some(state), error)
-        }
-    }
+    gateway.effects.hold(call, effects::Kind::Unknown(letter), lease, within);
+    (Some(FinalState::Unknown), Err(CallError::Unknown { call: call.id, because }))
 }
 
 async fn not_done(
@@ -192,8 +182,6 @@ async fn not_done(
     because: Because,
     claim: Option<ClaimGrant<Shared>>,
 ) -> End_ {
-    // An end that came although nothing was sent is a mistake of the application's.
-    gateway.effects.forget_early(entry.call.id);
     if let Because::Refused(refusal) = &because
         && (refusal.is_callers_fault() || !entry.call.fallback)
     {
@@ -292,7 +280,8 @@ async fn park(
 
 async fn from_cache(route: &Route, entry: &Entry, because: &Because) -> Option<Answer> {
     let question = Recall { call: entry.call.clone() };
-    let hit = tokio::time::timeout(CACHE_PATIENCE, ask(&route.cache, question)).await.ok()?.ok()??;
+    let asked = tokio::time::timeout(CACHE_ANSWERS_WITHIN, ask(&route.cache, question));
+    let hit = asked.await.ok()?.ok()??;
     Some(Answer::Cached { body: hit.value, age: hit.age, staleness: hit.staleness, because: because.clone() })
 }
 

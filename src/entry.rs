@@ -44,6 +44,8 @@ pub(crate) struct Entry {
     pub(crate) origin: Origin,
     pub(crate) offered_at: Instant,
     pub(crate) deadline: Instant,
+    /// The effect may not begin after this.
+    pub(crate) begin_by: Option<Instant>,
     pub(crate) span: tracing::Span,
     progress: Mutex<Progress>,
     reply: Mutex<Option<oneshot::Sender<CallResult>>>,
@@ -66,6 +68,7 @@ impl Entry {
         origin: Origin,
         now: Instant,
         deadline: Instant,
+        begin_by: Option<Instant>,
     ) -> (Arc<Self>, oneshot::Receiver<CallResult>) {
         let span = tracing::info_span!(
             target: "mainstay::call", "vendor.call", vendor = %call.vendor, operation = %call.operation, lane = %call.lane, call.id = %call.id
@@ -76,6 +79,7 @@ impl Entry {
             origin,
             offered_at: now,
             deadline,
+            begin_by,
             span,
             progress: Mutex::default(),
             reply: Mutex::new(Some(reply)),

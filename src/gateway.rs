@@ -33,6 +33,7 @@ use crate::{
     endings,
     entry::{CallResult, Entry, Leaving, Origin},
     facts::FactBus,
+    place::NotTaken,
     route::Route,
     supervision::Tree,
     tally::Tally,
@@ -72,7 +73,7 @@ pub(crate) struct Gateway {
     closed: AtomicBool,
     idle: Notify,
     stopped: watch::Sender<bool>,
-    abandoned: watch::Sender<bool>,
+    pub(crate) abandoned: watch::Sender<bool>,
 }
 
 /// The lasting parts of a gateway.
@@ -86,23 +87,6 @@ pub(crate) struct GatewayParts {
     pub(crate) tasks: Arc<dyn Spawn>,
     pub(crate) hazard: Arc<dyn Hazard>,
     pub(crate) live_max: usize,
-}
-
-/// Why a call does not get a place in the table.
-pub(crate) enum NotTaken {
-    /// The table is full.
-    Full(Refusal),
-    /// It has one: it is under way at this moment.
-    UnderWay,
-}
-
-/// A call's place in the table, given up in the end whatever happens.
-pub(crate) struct Place<'a>(pub(crate) &'a Gateway, pub(crate) CallId);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.take_off(self.1);
-    }
 }
 
 /// A caller's hold on its call.
@@ -178,7 +162,8 @@ impl Gateway {
         if held >= self.live_max {
             return Err(NotTaken::Full(self.full(held)));
         }
-        let (entry, answer) = Entry::new(call, origin, now, now + deadline);
+        let begin_by = call.expires_at.map(|at| self.clock.instant_of(at));
+        let (entry, answer) = Entry::new(call, origin, now, now + deadline, begin_by);
         place.insert(entry.clone());
         Ok((entry, answer))
     }
@@ -244,17 +229,6 @@ impl Gateway {
         for entry in entries {
             entry.leave(Leaving::Shutdown);
         }
-    }
-
-    /// Waits for no answer any more: what is on the wire is written down as unknown.
-    pub(crate) fn abandon_all(&self) {
-        self.abandoned.send_replace(true);
-    }
-
-    /// Until [`Self::abandon_all`].
-    pub(crate) async fn is_abandoned(&self) {
-        // The sender lives as long as the gateway.
-        let _ = self.abandoned.subscribe().wait_for(|abandoned| *abandoned).await;
     }
 
     /// Why a call may not be tried now, if so.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix::Handler;
 use mainstay_actors::{
-    dlq::{DlqActor, DlqError, Filter, LetterId, List, PAGE_MAX, Page, ParkedLetter, Purge, Replay},
+    dlq::{DlqActor, DlqError, Filter, Kind, LetterId, List, PAGE_MAX, Page, ParkedLetter, Purge, Replay},
     idempotency::{End, KeyReport},
     kernel::Lost,
 };
@@ -77,39 +77,31 @@ impl DeadLetters {
         }
     }
 
-    /// Removes letters for good. Their calls are not done any more, and their keys are free. Returns how many were there.
+    /// Removes letters for good. Their calls are not done any more, and their keys are free; the key of an unknown one stays
+    /// blocked, because its effect may have happened. Returns how many were there.
     ///
     /// # Errors
     ///
     /// [`LettersError`] when the store or its actor does not answer.
     pub async fn purge(&self, ids: Vec<LetterId>) -> Result<u64, LettersError> {
-        let before = self.named(&ids).await?;
-        let number = self.ask(|| Purge { ids: ids.clone() }).await?;
-        let left = self.named(&ids).await?;
-        for parked in before {
-            // One that is being done right now is left alone.
-            if !left.iter().any(|known| known.letter.id == parked.letter.id) {
-                self.let_go(parked);
-            }
-        }
-        Ok(number)
-    }
-
-    /// The letters with these ids that are there.
-    async fn named(&self, ids: &[LetterId]) -> Result<Vec<ParkedLetter>, LettersError> {
-        let mut found = Vec::new();
-        // No ids would mean all letters.
+        let mut purged = 0;
         for some in ids.chunks(PAGE_MAX) {
-            found.extend(self.list(Filter::ids(some.iter().copied()), None).await?.letters);
+            let page = self.list(Filter::ids(some.to_vec()), None).await?;
+            purged += self.ask(|| Purge { ids: some.to_vec() }).await?;
+            page.letters
+                .iter()
+                .filter(|parked| parked.state.kind != Kind::Unknown)
+                .for_each(|parked| self.free(parked));
         }
-        Ok(found)
+        Ok(purged)
     }
 
-    fn let_go(&self, parked: ParkedLetter) {
-        let (call, vendor) = (parked.letter.call, parked.letter.vendor);
-        self.gateway.effects.close(call);
-        if let (Some(route), Some(key)) = (self.gateway.routes.get(&vendor), parked.letter.key) {
-            route.key_reports.push(KeyReport::Resolved { key, call, end: End::Free });
+    /// Nobody stands for the key of this letter any more. One that is being done right now holds its key, and keeps it.
+    fn free(&self, parked: &ParkedLetter) {
+        let letter = &parked.letter;
+        if let (Some(route), Some(key)) = (self.gateway.routes.get(&letter.vendor), &letter.key) {
+            let report = KeyReport::Resolved { key: key.clone(), call: letter.call, end: End::Free };
+            route.key_reports.push(report);
         }
     }
 

@@ -17,6 +17,7 @@ mod handle;
 mod letters;
 #[cfg(any(feature = "testing", feature = "debug-http"))]
 mod net;
+mod place;
 mod placement;
 mod plan;
 mod redrive;

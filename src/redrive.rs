@@ -21,7 +21,8 @@ use crate::{
     effects,
     endings::{delivered, due_of, finish, operation_of},
     entry::{Entry, Origin},
-    gateway::{Gateway, NotTaken, Place, Shared, panic_text},
+    gateway::{Gateway, Shared, panic_text},
+    place::{NotTaken, Place},
 };
 
 /// How long an attempt of a parked call may take over queues and retries.
@@ -68,7 +69,7 @@ async fn take_some(gateway: &Arc<Gateway>, places: &Arc<Semaphore>, at_a_time: u
 }
 
 /// One parked call, once more. It keeps its place in the table until its letter says how it ended, so that it is never
-/// under way twice, and a shutdown waits for the letter.
+/// under way twice, a shutdown waits for the letter, and an end that comes meanwhile is heard after it.
 async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter) {
     let letter = parked.letter.id;
     let from = match parked.state.kind {
@@ -82,7 +83,8 @@ async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter) {
         Err(NotTaken::UnderWay) => return,
         Err(NotTaken::Full(refusal)) => {
             let because = Because::Refused(refusal);
-            return gateway.finish_letter(letter, back(gateway, from, &because, false)).await;
+            let end = not_by_itself(from, later(gateway, &because, false));
+            return gateway.finish_letter(letter, end).await;
         }
     };
     let place = Place(gateway, entry.call.id);
@@ -94,9 +96,8 @@ async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter) {
         gateway.tally.moved(&entry.call.vendor, from, state);
         gateway.ended(&entry.call, state);
     }
-    gateway.finish_letter(letter, end).await;
-    drop(place);
-    gateway.complete_early(entry.call.id).await;
+    gateway.finish_letter(letter, not_by_itself(from, end)).await;
+    gateway.end_of_call(place).await;
 }
 
 /// The task panicked behind its attempts: what they did is not known any more.
@@ -104,6 +105,16 @@ fn lost(entry: &Entry, detail: &str) -> (FinalState, Ended) {
     tracing::error!(target: "mainstay::call", call = %entry.call.id, %detail, "the end of a parked call panicked");
     let detail = detail.to_owned();
     (FinalState::Unknown, Ended::Became { kind: Kind::Unknown, class: Class::Abandoned, detail })
+}
+
+/// An unknown call is done again only when a person says so, each time.
+fn not_by_itself(from: FinalState, end: Ended) -> Ended {
+    match end {
+        Ended::Again { class, detail, .. } if from == FinalState::Unknown => {
+            Ended::Became { kind: Kind::Unknown, class, detail }
+        }
+        end => end,
+    }
 }
 
 async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState) -> (FinalState, Ended) {
@@ -120,7 +131,7 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState) -> (F
             (FinalState::Delivered, Ended::Delivered)
         }
         Verdict::Shared(Shared::Delivered(_)) => {
-            gateway.effects.close(call.id);
+            gateway.effects.forget(call.id);
             (FinalState::Delivered, Ended::Delivered)
         }
         Verdict::Shared(Shared::Unknown { .. }) => {
@@ -128,9 +139,10 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState) -> (F
             (FinalState::Unknown, Ended::Became { kind: Kind::Unknown, class: Class::Abandoned, detail })
         }
         // Another parked call stands for the key, and is done from there.
-        Verdict::Shared(Shared::Parked { because, .. }) => (from, back(gateway, from, &because, false)),
+        Verdict::Shared(Shared::Parked { because, .. }) => (from, later(gateway, &because, false)),
         Verdict::Cancelled => {
-            finish(claim, if from == FinalState::Unknown { End::Unknown } else { End::Free });
+            let end = if from == FinalState::Unknown { End::Unknown } else { End::Free };
+            finish(claim, end);
             (from, now_again(gateway))
         }
         Verdict::Unknown { because, lease } => {
@@ -144,23 +156,22 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState) -> (F
             let (class, detail) = (because.class(), because.to_string());
             (FinalState::Unknown, Ended::Became { kind: Kind::Unknown, class, detail })
         }
-        // This time it was not done; of the time before nobody knows any more than they did.
-        Verdict::NotDone(because) if from == FinalState::Unknown => {
-            finish(claim, End::Unknown);
-            (from, back(gateway, from, &because, false))
-        }
         Verdict::NotDone(because) => {
-            gateway.effects.forget_early(call.id);
-            if let Origin::Redrive(letter) = entry.origin {
-                let parked = Shared::Parked { call: call.id, letter, because: because.clone() };
-                finish(claim, End::Parked(parked));
+            match entry.origin {
+                // What may have happened before may have happened still.
+                Origin::Redrive(_) if from == FinalState::Unknown => finish(claim, End::Unknown),
+                Origin::Redrive(letter) => {
+                    let parked = Shared::Parked { call: call.id, letter, because: because.clone() };
+                    finish(claim, End::Parked(parked));
+                }
+                Origin::Application => finish(claim, End::Free),
             }
-            (from, not_done(gateway, from, &because))
+            (from, not_done(gateway, &because))
         }
     }
 }
 
-fn not_done(gateway: &Gateway, from: FinalState, because: &Because) -> Ended {
+fn not_done(gateway: &Gateway, because: &Because) -> Ended {
     let hopeless = match because {
         Because::Failed { class, .. } => matches!(class, Class::CallerError | Class::Auth),
         Because::Refused(refusal) => {
@@ -171,15 +182,11 @@ fn not_done(gateway: &Gateway, from: FinalState, because: &Because) -> Ended {
         return Ended::GivenUp { class: because.class(), detail: because.to_string() };
     }
     // A refusal is no attempt: nothing was sent, so it does not count towards giving up.
-    back(gateway, from, because, matches!(because, Because::Failed { .. }))
+    later(gateway, because, matches!(because, Because::Failed { .. }))
 }
 
-/// Back to where it was: to be tried again, unless it is unknown; that is only done when a person says so each time.
-fn back(gateway: &Gateway, from: FinalState, because: &Because, counts_as_attempt: bool) -> Ended {
+fn later(gateway: &Gateway, because: &Because, counts_as_attempt: bool) -> Ended {
     let (class, detail) = (because.class(), because.to_string());
-    if from == FinalState::Unknown {
-        return Ended::Became { kind: Kind::Unknown, class, detail };
-    }
     Ended::Again { not_before: due_of(gateway, because), class, detail, counts_as_attempt }
 }
 

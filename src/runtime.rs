@@ -12,7 +12,7 @@ use actix::Addr;
 use mainstay_actors::{
     dlq::{Dlq, DlqActor, DlqParts, DlqSnapshot, Kind},
     fact::{Event, FinalState},
-    health::{Health, HealthActor, HealthParts, HealthSnapshot},
+    health::{DeadLetters, Health, HealthActor, HealthParts, HealthSnapshot},
     ids::{ActorId, VendorId},
     kernel::{Door, Published, Vault, Worker},
     store::Store,
@@ -135,6 +135,9 @@ fn inherited<'a>(parked: &Dlq, vendors: impl Iterator<Item = &'a VendorId>) -> V
     vendors.flat_map(of_vendor).filter(|(_, _, number)| *number > 0).collect()
 }
 
+/// The way into each vendor, and the way to see it.
+type Vendors = (BTreeMap<VendorId, Route>, BTreeMap<VendorId, VendorLook>);
+
 /// A runtime in the making.
 struct Starting<'a> {
     plan: &'a Plan,
@@ -173,7 +176,7 @@ impl<'a> Starting<'a> {
         let worker = self.places.own();
         let inherited = inherited(&parked, self.plan.vendors.keys());
         let (dlq, parked_shown, wake) = self.dlq(parked, &worker);
-        let health = self.health(&worker);
+        let (health, letters_to_health) = self.health(&worker);
         let (routes, looks) = self.vendors()?;
         let api = self.api(&worker);
         let debug = self.debug(&worker);
@@ -191,6 +194,10 @@ impl<'a> Starting<'a> {
         });
         for (vendor, state, number) in inherited {
             gateway.tally.inherited(&vendor, state, number);
+            if state == FinalState::DeadLettered {
+                // Health learns of dead letters by facts; of those found on disk there are none.
+                let _ = letters_to_health.pass(DeadLetters { vendor, waiting: number });
+            }
         }
         let look = Look { gateway: gateway.clone(), vendors: looks, health, parked: parked_shown };
         Ok((self.run(gateway, look, api, debug)?, wake))
@@ -213,7 +220,7 @@ impl<'a> Starting<'a> {
         (vault.address().clone(), shown, wake)
     }
 
-    fn health(&self, worker: &Worker) -> Published<HealthSnapshot> {
+    fn health(&self, worker: &Worker) -> (Published<HealthSnapshot>, Door<DeadLetters>) {
         let shown = Published::<HealthSnapshot>::default();
         let vendors: Vec<VendorId> = self.plan.vendors.keys().cloned().collect();
         let state = Health::new(self.plan.runtime.health.clone(), vendors, self.kit.clock.now());
@@ -226,10 +233,10 @@ impl<'a> Starting<'a> {
             // A full mailbox loses a fact, and health sees the gap in `seq`.
             let _ = door.pass(event.clone());
         });
-        shown
+        (shown, vault.door(self.kit.mailbox_max))
     }
 
-    fn vendors(&self) -> Result<(BTreeMap<VendorId, Route>, BTreeMap<VendorId, VendorLook>), StartError> {
+    fn vendors(&self) -> Result<Vendors, StartError> {
         let (mut routes, mut looks) = (BTreeMap::new(), BTreeMap::new());
         for (n, (id, (profile, config))) in self.plan.vendors.iter().enumerate() {
             let wired = wire_vendor(&self.kit, profile.clone(), config, &self.places.vendor(n))?;

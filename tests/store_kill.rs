@@ -1,4 +1,6 @@
 //! The store across the death of its process: this binary runs itself as a child, and kills it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests are tests")]
 
 use std::{
     collections::BTreeSet,
@@ -32,7 +34,7 @@ fn child(dir: &Path, first_id: u64) -> Child {
 fn child_that_writes_until_it_is_killed() {
     let (Ok(dir), Ok(first)) = (env::var(DIR), env::var(FIRST_ID)) else { return };
     let first: u64 = first.parse().unwrap();
-    let durability = if first % 2 == 0 { Durability::Process } else { Durability::Power };
+    let durability = if first.is_multiple_of(2) { Durability::Process } else { Durability::Power };
     let (store, _thread) = StoreHandle::spawn(SledStore::open(Path::new(&dir), durability).unwrap()).unwrap();
     say("open", 0);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -44,7 +46,7 @@ fn child_that_writes_until_it_is_killed() {
                 for id in (first + sender..).step_by(32) {
                     store.commit(put(id)).await.unwrap();
                     say("has", id);
-                    if id % 3 == 0 {
+                    if id.is_multiple_of(3) {
                         say("removing", id);
                         store.commit(remove(id)).await.unwrap();
                         say("removed", id);

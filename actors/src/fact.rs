@@ -154,6 +154,13 @@ pub enum Fact {
         /// Letters now waiting.
         total: u64,
     },
+    /// Dead letters were delivered, purged, or became another kind: so many are left.
+    DeadLettersLeft {
+        /// The vendor.
+        vendor: VendorId,
+        /// Letters now waiting.
+        total: u64,
+    },
     /// A dead letter, or a call queued for later, was delivered by a replay.
     Reprocessed {
         /// The vendor.

@@ -135,8 +135,8 @@ pub enum StoreError {
         /// Its size.
         bytes: usize,
     },
-    /// The disk is full. The store reopens by itself when there is space.
-    #[error("store full: the disk has no space left; free some, the store reopens by itself")]
+    /// The disk is full. The engine stays so until it is opened again.
+    #[error("store full: the disk has no space left; free some, then start the runtime again")]
     Full,
     /// Another process, or another runtime in this one, has the directory open.
     #[error(

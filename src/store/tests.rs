@@ -9,7 +9,9 @@ use tempfile::TempDir;
 
 use super::*;
 
-fn two_engines() -> (TempDir, Vec<(&'static str, Box<dyn Engine>)>) {
+type Named = (&'static str, Box<dyn Engine>);
+
+fn two_engines() -> (TempDir, Vec<Named>) {
     let dir = TempDir::new().unwrap();
     let sled = SledStore::open(&dir.path().join("sled"), Durability::Process).unwrap();
     (dir, vec![("sled", Box::new(sled)), ("memory", Box::new(MemoryStore::new()))])

@@ -75,7 +75,7 @@ mod simulator;
 mod vendor;
 
 pub use callbacks::CallbackConfig;
-pub use chaos::Chaos;
+pub use chaos::{Action, Chaos, Rule};
 pub use clay::ClayConfig;
 pub use ledger::{Entry, Totals, VendorTotals};
 pub use retell::RetellConfig;

@@ -1,14 +1,22 @@
 //! One thread, a paused clock, and vendors that answer as they are told.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may")]
 
-use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use mainstay::{
-    Clay, Credits, Handle, Placement, Retell, Runtime, Snapshot, VendorConfig,
+    Answer, Call, CallError, Clay, Credits, Event, Fact, Handle, Placement, Retell, Runtime, Snapshot, VendorConfig,
     actors::{
         client::{Transport, WireAnswer, WireError, WireFault, WireRequest},
-        clock::SteadyWall,
+        clock::{SteadyWall, now},
     },
+    testing::{Action, Chaos, Rule},
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -34,6 +42,7 @@ pub fn ok(status: u16) -> Reply {
 #[derive(Debug, Clone)]
 pub struct Seen {
     pub body: Value,
+    pub at: Instant,
 }
 
 #[derive(Default)]
@@ -90,7 +99,7 @@ impl Transport for Wire {
     fn send(&self, request: WireRequest) -> Pin<Box<dyn Future<Output = Result<WireAnswer, WireError>> + Send>> {
         let reply = {
             let mut inner = self.0.lock();
-            inner.seen.push(Seen { body: serde_json::from_slice(&request.body).unwrap() });
+            inner.seen.push(Seen { body: serde_json::from_slice(&request.body).unwrap(), at: now() });
             inner.in_flight += 1;
             inner.most_in_flight = inner.most_in_flight.max(inner.in_flight);
             inner.script.pop_front().or_else(|| inner.usual.clone()).expect("the script is at its end")
@@ -174,6 +183,28 @@ pub async fn until(handle: &Handle, holds: impl Fn(&Snapshot) -> bool) -> Snapsh
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Makes a call in a task of its own.
+pub fn begin(handle: &Handle, call: Call) -> tokio::task::JoinHandle<Result<Answer, CallError>> {
+    let handle = handle.clone();
+    tokio::task::spawn_local(async move { handle.call(call).await })
+}
+
+/// A plan that panics at one message of one actor, at most so often.
+pub fn panics_at(actor: &str, message: &str, most: Option<u64>) -> Arc<Chaos> {
+    let (actor, message) = (actor.to_owned(), Some(message.to_owned()));
+    Arc::new(Chaos::seeded(1).rule(Rule { actor, message, probability: 1.0, max: most, action: Action::Panic }))
+}
+
+/// The facts that came since the last time.
+pub fn facts(heard: &mut tokio::sync::broadcast::Receiver<Event>) -> Vec<Fact> {
+    std::iter::from_fn(|| heard.try_recv().ok()).map(|event| event.fact).collect()
+}
+
+/// Seconds.
+pub fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
 }
 
 pub fn lead(n: usize) -> Value {

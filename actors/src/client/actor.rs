@@ -114,6 +114,10 @@ impl Handler<Hop<Ticket>> for ClientActor {
         if !ticket.is_wanted(self.parts.clock.now()) {
             return;
         }
+        // Asked here again, by the calendar: it may have waited long, and the calendar may have stepped.
+        if ticket.call().expires_at.is_some_and(|at| at <= self.parts.clock.wall()) {
+            return ticket.refuse(Refusal::new(Guard::Client, Reason::Expired));
+        }
         let (operation, request) = match self.prepare(&ticket) {
             Ok(prepared) => prepared,
             Err(refusal) => return ticket.refuse(refusal),

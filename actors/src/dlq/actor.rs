@@ -18,6 +18,7 @@ use super::{
 use crate::{
     clock::{Clock, Rng},
     fact::{Fact, FactSink},
+    ids::VendorId,
     kernel::{Incarnation, Published, Reports, Resident},
     outcome::{Class, cut},
     store::{Store, StoreError, Waiting},
@@ -82,15 +83,23 @@ impl DlqActor {
                 if given_up {
                     self.say_given_up(&entry);
                 }
+                self.say_how_many_are_left(&entry.vendor);
             }
             Meant::Delivered(Entry { vendor, call, id, .. }) => {
                 tracing::info!(target: "mainstay::dlq", %vendor, %call, letter = %id, "a parked call to {vendor} was done");
-                self.parts.facts.state(Fact::Reprocessed { vendor, call });
+                self.parts.facts.state(Fact::Reprocessed { vendor: vendor.clone(), call });
+                self.say_how_many_are_left(&vendor);
             }
             Meant::Purged(Entry { vendor, call, id, .. }) => {
                 tracing::warn!(target: "mainstay::dlq", %vendor, %call, letter = %id, "a parked call to {vendor} was purged");
+                self.say_how_many_are_left(&vendor);
             }
         }
+    }
+
+    fn say_how_many_are_left(&self, vendor: &VendorId) {
+        let total = self.inc.read(|index| index.count(vendor, Kind::Dead));
+        self.parts.facts.state(Fact::DeadLettersLeft { vendor: vendor.clone(), total });
     }
 
     fn say_parked(&self, entry: &Entry) {

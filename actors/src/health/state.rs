@@ -327,7 +327,9 @@ fn read(event: &Event) -> Option<(VendorId, Change)> {
         Fact::BudgetMarked { vendor, used, limit, mark } => {
             (vendor, Change::Marked { name: mark, used: *used, limit: *limit })
         }
-        Fact::DeadLettered { vendor, total, .. } => (vendor, Change::Letters(*total)),
+        Fact::DeadLettered { vendor, total, .. } | Fact::DeadLettersLeft { vendor, total } => {
+            (vendor, Change::Letters(*total))
+        }
         Fact::Reprocessed { vendor, call } => (vendor, Change::Reprocessed(*call)),
         Fact::GivenUp { vendor, .. } => (vendor, Change::Counted(Counts { given_up: 1, ..Counts::default() })),
         Fact::CallbackOverdue { vendor, call } => (vendor, Change::Overdue(*call)),

@@ -182,17 +182,6 @@ impl<V, W> Keys<V, W> {
         }
     }
 
-    /// Puts back an unknown key at start, from what the store knows of its call. False: there is no room, or the key is
-    /// there already.
-    pub fn restore_unknown(&mut self, key: IdempotencyKey, fingerprint: Fingerprint, call: CallId) -> bool {
-        if self.entries.len() >= self.config.keys_max || self.entries.contains_key(&key) {
-            return false;
-        }
-        self.entries.insert(key, Entry { fingerprint, stage: Stage::Unknown { call } });
-        self.unknown += 1;
-        true
-    }
-
     /// When the next stored answer is to be forgotten.
     pub fn next_expiry(&self) -> Option<Instant> {
         self.done.front().map(|(at, _)| *at + self.config.keep)
