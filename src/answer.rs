@@ -44,6 +44,14 @@ impl Because {
         }
     }
 
+    /// The same, of a call whose earlier attempt may have had its effect.
+    pub(crate) fn of_unknown_effect(mut self) -> Self {
+        if let Self::Failed { effect, .. } = &mut self {
+            *effect = Effect::Unknown;
+        }
+        self
+    }
+
     /// The kind, for records and statistics. A refusal of ours is `abandoned` only when it was a crash.
     pub fn class(&self) -> Class {
         match self {

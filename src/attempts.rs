@@ -1,7 +1,10 @@
 //! The loop of one call: a ticket, its reply, the retry rule; again, or a verdict. It runs outside the guards and owns the
 //! call, so whatever happens to a ticket, the call is still there.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use mainstay_actors::{
     fact::{Fact, FactSink},
@@ -157,19 +160,28 @@ async fn attempt_until_settled(
     entry: &Entry,
     mut claim: Option<&mut ClaimGrant<Shared>>,
 ) -> Verdict {
-    // The lease of an attempt that is being repeated with the same key: one effect, so one of the two goes back.
+    // The lease of an attempt that may have had its effect, until a later one may have had it in its place.
     let mut earlier: Option<Lease> = None;
     loop {
         if let Some(refusal) = gateway.not_now(route, &entry.call) {
-            return give_up(Because::Refused(refusal), earlier);
+            return with_earlier(entry, Verdict::NotDone(Because::Refused(refusal)), earlier);
         }
-        let step = one_ticket(gateway, route, entry, claim.as_deref_mut()).await;
+        if key_is_too_old(gateway, operation, entry) {
+            return with_earlier(entry, too_late(entry), earlier);
+        }
+        let until = may_be_sent_until(operation, entry);
+        let step = one_ticket(gateway, route, entry, until, claim.as_deref_mut()).await;
         let (outcome, lease) = match step {
             Step::Settled(outcome, lease) => (outcome, lease),
             Step::Again => continue,
-            Step::Stop(verdict) => return with_earlier(verdict, earlier),
+            Step::Stop(verdict) => return with_earlier(entry, verdict, earlier),
         };
-        refund(earlier.take());
+        if let Some(claim) = claim.as_deref_mut() {
+            if outcome.effect == Effect::None { claim.unfollow() } else { claim.mark_sent() }
+        }
+        if outcome.effect != Effect::None {
+            replaced(operation, earlier.take());
+        }
         let now = gateway.clock.now();
         let progress = entry.progress();
         let key_age = progress.first_sent.map_or(Duration::ZERO, |first| now.saturating_duration_since(first));
@@ -177,16 +189,13 @@ async fn attempt_until_settled(
         let retry = &route.profile.retry;
         match next(retry, operation.repeat, &outcome, progress.attempts, key_age, (now, entry.deadline), jitter) {
             Next::Deliver => return Verdict::Delivered { outcome, lease },
-            Next::GiveUp => return Verdict::NotDone(Because::of(&outcome)),
+            Next::GiveUp => return with_earlier(entry, Verdict::NotDone(Because::of(&outcome)), earlier),
             Next::Unknown => return Verdict::Unknown { because: Because::of(&outcome), lease },
             Next::Again { at } => {
-                earlier = lease;
-                if let (Effect::Unknown, Some(claim)) = (outcome.effect, claim.as_deref_mut()) {
-                    claim.mark_sent();
-                }
+                earlier = lease.or(earlier);
                 tokio::select! {
                     () = tokio::time::sleep_until(at.into()) => {}
-                    verdict = not_begun(entry) => return with_earlier(verdict, earlier),
+                    verdict = not_begun(entry) => return with_earlier(entry, verdict, earlier),
                 }
             }
         }
@@ -197,29 +206,43 @@ fn operation_jitter<'a>(gateway: &'a Gateway, route: &'a Route) -> impl FnOnce(D
     move |pause| gateway.rng.jitter(pause, route.profile.retry.jitter)
 }
 
-/// An earlier attempt may have had its effect: then the call is not "not done".
-fn with_earlier(verdict: Verdict, earlier: Option<Lease>) -> Verdict {
-    match (verdict, earlier) {
-        (verdict, None) => verdict,
-        (Verdict::NotDone(because), Some(lease)) => Verdict::Unknown { because, lease: Some(lease) },
-        (Verdict::Cancelled, Some(lease)) => {
-            let outcome = Outcome::without_answer(Class::Timeout, Effect::Unknown, "given up between two attempts");
-            Verdict::Unknown { because: Because::of(&outcome), lease: Some(lease) }
-        }
-        (verdict, Some(lease)) => {
-            refund(Some(lease));
-            verdict
-        }
+/// The end of the vendor's window, once the key may have had its effect: after it the vendor takes the key for a new one.
+fn window_end(operation: &Operation, entry: &Entry) -> Option<Instant> {
+    let progress = entry.progress();
+    match operation.repeat {
+        Repeat::WithKey { window } if progress.may_have_happened => progress.first_sent?.checked_add(window),
+        _ => None,
     }
 }
 
-fn give_up(because: Because, earlier: Option<Lease>) -> Verdict {
-    with_earlier(Verdict::NotDone(because), earlier)
+fn key_is_too_old(gateway: &Gateway, operation: &Operation, entry: &Entry) -> bool {
+    window_end(operation, entry).is_some_and(|end| end <= gateway.clock.now())
 }
 
-/// A repeated attempt carries the same key: what it costs is paid by the repetition.
-fn refund(lease: Option<Lease>) {
-    let Some(lease) = lease else { return };
+/// A ticket may wait long on its way, so it carries every limit of its start with it.
+fn may_be_sent_until(operation: &Operation, entry: &Entry) -> Instant {
+    window_end(operation, entry).into_iter().chain(entry.begin_by).fold(entry.deadline, Instant::min)
+}
+
+/// Once an attempt may have had its effect, the call is not "not done", however its later attempts end.
+fn with_earlier(entry: &Entry, verdict: Verdict, earlier: Option<Lease>) -> Verdict {
+    if !entry.progress().may_have_happened {
+        return verdict;
+    }
+    match verdict {
+        Verdict::NotDone(because) => Verdict::Unknown { because: because.of_unknown_effect(), lease: earlier },
+        Verdict::Cancelled => {
+            let outcome = Outcome::without_answer(Class::Timeout, Effect::Unknown, "given up between two attempts");
+            Verdict::Unknown { because: Because::of(&outcome), lease: earlier }
+        }
+        verdict => verdict,
+    }
+}
+
+/// A later attempt may have had the effect in place of this one. With the same key there is one effect, and the later one
+/// pays for it; without a key there may be two, so the money of the first stays reserved, as for any unknown effect.
+fn replaced(operation: &Operation, lease: Option<Lease>) {
+    let Some(lease) = lease.filter(|_| matches!(operation.repeat, Repeat::WithKey { .. })) else { return };
     lease.end(Ending {
         class: Class::Abandoned,
         effect: Effect::None,
@@ -236,9 +259,15 @@ enum Step {
 }
 
 /// Sends one ticket on its way and waits for its reply, or takes it back.
-async fn one_ticket(gateway: &Gateway, route: &Route, entry: &Entry, claim: Option<&mut ClaimGrant<Shared>>) -> Step {
+async fn one_ticket(
+    gateway: &Gateway,
+    route: &Route,
+    entry: &Entry,
+    until: Instant,
+    claim: Option<&mut ClaimGrant<Shared>>,
+) -> Step {
     let number = entry.progress().attempts + 1;
-    let (ticket, flight, mut reply) = Ticket::issue(entry.call.clone(), number, entry.deadline, entry.span.clone());
+    let (ticket, flight, mut reply) = Ticket::issue(entry.call.clone(), number, until, entry.span.clone());
     entry.note(|progress| progress.flight = Some(flight.clone()));
     gateway.hazard.strike(&route.loops, "ticket");
     if let Some(claim) = claim {
@@ -256,11 +285,11 @@ async fn one_ticket(gateway: &Gateway, route: &Route, entry: &Entry, claim: Opti
         Err(verdict) if flight.revoke() => return Step::Stop(verdict),
         Err(_) => on_the_wire(gateway, entry, reply).await,
     };
-    entry.note(|progress| progress.flight = None);
     after_reply(gateway, entry, reply)
 }
 
-/// Waits for the reply of a request that cannot be taken back; its caller hears so when its time is over.
+/// Waits for the reply of a request that cannot be taken back; its caller hears so when its time is over. A runtime that
+/// stops waits no longer than it may: then it is not known what came of it.
 async fn on_the_wire(
     gateway: &Gateway,
     entry: &Entry,
@@ -271,17 +300,29 @@ async fn on_the_wire(
         reply = &mut reply => return reply,
         _ = given_up(entry) => gateway.still_under_way(entry),
     }
-    reply.await
+    tokio::select! {
+        biased;
+        reply = reply => reply,
+        () = gateway.is_abandoned() => {
+            let detail = "the runtime was stopped while the request was on the wire";
+            let outcome = Outcome::without_answer(Class::Abandoned, Effect::Unknown, detail);
+            Ok(Reply::Settled { outcome, lease: None })
+        }
+    }
 }
 
 fn after_reply(gateway: &Gateway, entry: &Entry, reply: Result<Reply, RecvError>) -> Step {
     match reply {
         Ok(Reply::Settled { outcome, lease }) => {
             let now = gateway.clock.now();
+            let sent = now.checked_sub(outcome.elapsed).unwrap_or(now);
+            // The flight is let go in the same breath as its end is noted: a loop that is lost finds the one or the other.
             entry.note(|progress| {
                 progress.attempts += 1;
                 progress.crashes = 0;
-                progress.first_sent.get_or_insert(now);
+                progress.first_sent.get_or_insert(sent);
+                progress.may_have_happened |= outcome.effect != Effect::None;
+                progress.flight = None;
             });
             Step::Settled(outcome, lease)
         }
@@ -310,8 +351,8 @@ fn lost_at(entry: &Entry, at: Guard) -> Step {
 
 /// The verdict on a call whose loop was lost, by what its last ticket did. `None`: nothing was sent, take it up again.
 pub(crate) fn after_lost_loop(entry: &Arc<Entry>, detail: &str) -> Option<Verdict> {
-    let flight = entry.note(|progress| progress.flight.take());
-    let sent = flight.is_some_and(|flight| !flight.revoke());
+    let (happened, flight) = entry.note(|progress| (progress.may_have_happened, progress.flight.take()));
+    let sent = happened | flight.is_some_and(|flight| !flight.revoke());
     sent.then(|| {
         let outcome = Outcome::without_answer(Class::Abandoned, Effect::Unknown, detail);
         Verdict::Unknown { because: Because::of(&outcome), lease: None }

@@ -1,15 +1,15 @@
 //! Ends that come from outside: a vendor's callback, or what a person found out.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use mainstay_actors::{
     call::AcceptedCall,
-    dlq::{Ended, Finish, Kind, LetterId},
+    dlq::{DlqActor, DlqError, Ended, Finish, Kind, LetterId},
     fact::FinalState,
     fallback::Remember,
     idempotency::{End, KeyReport},
-    ids::CallId,
-    kernel::{Lost, ask},
+    ids::{ActorId, CallId},
+    kernel::{ChildState, Lost, ask},
     outcome::Class,
 };
 use serde_json::Value;
@@ -20,7 +20,14 @@ use crate::{
     effects::{Found, Kind as Open},
     error::NotOpen,
     gateway::{Gateway, Shared},
+    place::Place,
 };
+
+/// The dead letter queue's place in the tree.
+pub(crate) const DLQ: &str = "runtime/dlq";
+
+/// How often whoever waits for it looks whether it still serves.
+const DLQ_LOOK: Duration = Duration::from_millis(500);
 
 impl Gateway {
     /// Ends an effect.
@@ -43,8 +50,9 @@ impl Gateway {
     }
 
     /// Takes an ended call off the table. Its end may have come already: then it is ended at once.
-    pub(crate) async fn end_of_call(&self, call: CallId) {
-        self.take_off(call);
+    pub(crate) async fn end_of_call(&self, place: Place<'_>) {
+        let call = place.1;
+        drop(place);
         if let Some(completion) = self.effects.take_early(call) {
             // For a call that had no effect it was a mistake of the application's.
             let _ = self.complete(call, completion).await;
@@ -84,13 +92,33 @@ impl Gateway {
         state
     }
 
+    /// Asks the dead letter queue. Parked past its restart limit it keeps the question and never answers: then nobody waits.
+    pub(crate) async fn ask_dlq<M>(&self, question: M) -> Result<M::Result, Lost>
+    where
+        M: actix::Message + Send + 'static,
+        M::Result: Send,
+        DlqActor: actix::Handler<M>,
+    {
+        let is_down = async {
+            let id = ActorId::new(DLQ);
+            while !matches!(self.tree.state_of(&id), Some(ChildState::Parked | ChildState::Stopped)) {
+                tokio::time::sleep(DLQ_LOOK).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = ask(&self.dlq, question) => answer,
+            () = is_down => Err(Lost::Stopped),
+        }
+    }
+
     /// Writes down what became of a parked call. A failure is logged: the letter stays, and is tried or shown again.
     pub(crate) async fn finish_letter(&self, id: LetterId, end: Ended) {
         let mut crashes = 0;
         loop {
-            match ask(&self.dlq, Finish { id, end: end.clone() }).await {
+            match self.ask_dlq(Finish { id, end: end.clone() }).await {
                 Ok(Ok(())) => return,
-                Err(Lost::Crashed) if crashes < CRASHES_MAX => crashes += 1,
+                Ok(Err(DlqError::Restarting)) | Err(Lost::Crashed) if crashes < CRASHES_MAX => crashes += 1,
                 Ok(Err(error)) => {
                     tracing::error!(target: "mainstay::dlq", letter = %id, %error, "what became of a parked call was not written down");
                     return;

@@ -1,10 +1,11 @@
 //! How a call of the application ends: the vendor's answer, or what stands in for it, in the order cache, queue, local
 //! function, dead letter queue.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use mainstay_actors::{
-    dlq::{Kind, Letter, LetterId, LetterState, Park, Parked},
+    dlq::{DlqError, Kind, Letter, LetterId, LetterState, Park, Parked},
     fact::FinalState,
     fallback::{self, Recall, Situation, Step},
     idempotency::{ClaimGrant, End},
@@ -20,7 +21,8 @@ use crate::{
     attempts::{CRASHES_MAX, Judged, Verdict},
     effects,
     entry::{CallResult, Entry},
-    gateway::{Gateway, Shared},
+    gateway::{Gateway, Shared, panic_text},
+    place::Place,
     route::Route,
 };
 
@@ -28,7 +30,7 @@ use crate::{
 const QUEUE_PAUSE: Duration = Duration::from_secs(30);
 
 /// How long an unknown effect without a callback of its own holds its slots.
-const UNKNOWN_HOLDS: Duration = Duration::from_secs(300);
+pub(crate) const UNKNOWN_HOLDS: Duration = Duration::from_secs(300);
 
 /// How long the cache has to answer. It reads memory: one that does not is parked or stuck, and the next step stands in.
 const CACHE_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
@@ -39,13 +41,14 @@ type End_ = (Option<FinalState>, CallResult);
 /// Runs a call of the application to its end. The call stays in the table until it is in a final state.
 pub(crate) async fn run_for_application(gateway: Arc<Gateway>, entry: Arc<Entry>) {
     let call = entry.call.clone();
-    let (state, result) = match (gateway.routes.get(&call.vendor), operation_of(&gateway, &entry)) {
-        (Some(route), Some(operation)) => {
-            let judged = gateway.run(route, operation, &entry).await;
-            conclude(&gateway, route, operation, &entry, judged).await
+    let place = Place(&gateway, call.id);
+    let (state, result) = match AssertUnwindSafe(to_its_end(&gateway, &entry)).catch_unwind().await {
+        Ok(end) => end,
+        Err(panic) => {
+            let problem = panic_text(&*panic).to_string();
+            tracing::error!(target: "mainstay::call", call = %call.id, %problem, "the end of a call panicked");
+            (Some(FinalState::Lost), Err(CallError::NotParked { call: call.id, problem }))
         }
-        // The gateway accepted it for a known vendor and operation.
-        _ => (Some(FinalState::Lost), Err(CallError::RuntimeGone { call: call.id })),
     };
     match state {
         Some(state) => {
@@ -55,7 +58,17 @@ pub(crate) async fn run_for_application(gateway: Arc<Gateway>, entry: Arc<Entry>
         None => gateway.tally.refused_later(&call.vendor),
     }
     entry.answer(result);
-    gateway.end_of_call(call.id).await;
+    gateway.end_of_call(place).await;
+}
+
+async fn to_its_end(gateway: &Arc<Gateway>, entry: &Arc<Entry>) -> End_ {
+    let call = &entry.call;
+    let (Some(route), Some(operation)) = (gateway.routes.get(&call.vendor), operation_of(gateway, entry)) else {
+        // The gateway accepted it for a known vendor and operation.
+        return (Some(FinalState::Lost), Err(CallError::RuntimeGone { call: call.id }));
+    };
+    let judged = gateway.run(route, operation, entry).await;
+    conclude(gateway, route, operation, entry, judged).await
 }
 
 pub(crate) fn operation_of<'a>(gateway: &'a Gateway, entry: &Entry) -> Option<&'a Operation> {
@@ -256,10 +269,10 @@ async fn park(
     let state = LetterState::new(kind, because.class(), because.to_string(), due, wall);
     let mut crashes = 0;
     loop {
-        match ask(&gateway.dlq, Park { letter: letter.clone(), state: state.clone() }).await {
+        match gateway.ask_dlq(Park { letter: letter.clone(), state: state.clone() }).await {
             Ok(Ok(parked)) => return Ok(parked),
+            Ok(Err(DlqError::Restarting)) | Err(Lost::Crashed) if crashes < CRASHES_MAX => crashes += 1,
             Ok(Err(error)) => return Err(error.to_string()),
-            Err(Lost::Crashed) if crashes < CRASHES_MAX => crashes += 1,
             Err(lost) => return Err(lost.to_string()),
         }
     }

@@ -32,6 +32,8 @@ pub(crate) struct Progress {
     pub(crate) loops_lost: u32,
     /// When the key was first sent.
     pub(crate) first_sent: Option<Instant>,
+    /// True once an attempt may have had its effect: from then on the call is never "not done".
+    pub(crate) may_have_happened: bool,
     /// The ticket under way.
     pub(crate) flight: Option<Flight>,
 }

@@ -17,6 +17,9 @@ pub enum StartError {
     /// A thread or a socket could not be had, or there is no tokio runtime around.
     #[error("the runtime cannot start: {0} (it must be started inside a tokio runtime)")]
     System(#[from] io::Error),
+    /// The parked calls of an earlier process cannot be read.
+    #[error("the parked calls cannot be read: {0}")]
+    Letters(#[from] crate::letters::LettersError),
     /// The TLS library could not start.
     #[error("the HTTP client cannot start: {0}")]
     Http(String),

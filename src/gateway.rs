@@ -1,7 +1,7 @@
 //! The entry: checks a call, takes it on, and keeps it in the table of live calls until it has ended.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, hash_map},
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -33,6 +33,7 @@ use crate::{
     endings,
     entry::{CallResult, Entry, Leaving, Origin},
     facts::FactBus,
+    place::NotTaken,
     route::Route,
     supervision::Tree,
     tally::Tally,
@@ -72,6 +73,7 @@ pub(crate) struct Gateway {
     closed: AtomicBool,
     idle: Notify,
     stopped: watch::Sender<bool>,
+    pub(crate) abandoned: watch::Sender<bool>,
 }
 
 /// The lasting parts of a gateway.
@@ -111,6 +113,7 @@ impl Gateway {
             closed: AtomicBool::new(false),
             idle: Notify::new(),
             stopped: watch::Sender::new(false),
+            abandoned: watch::Sender::new(false),
         })
     }
 
@@ -119,7 +122,12 @@ impl Gateway {
         let deadline = call.deadline;
         let vendor = VendorId::new(&call.vendor).ok().filter(|vendor| self.routes.contains_key(vendor));
         let accepted = self.accept(call);
-        let taken = accepted.and_then(|call| self.take_on(call, Origin::Application, deadline));
+        let taken = accepted.and_then(|call| {
+            self.take_on(call, Origin::Application, deadline).map_err(|not| match not {
+                NotTaken::Full(refusal) => refusal,
+                NotTaken::UnderWay => self.full(self.live()),
+            })
+        });
         match taken {
             Ok((entry, answer)) => {
                 self.tally.accepted(&entry.call.vendor);
@@ -135,22 +143,28 @@ impl Gateway {
         }
     }
 
-    /// Puts a call into the table.
+    fn full(&self, held: usize) -> Refusal {
+        let reason = Reason::Full { what: "table of live calls", held, limit: self.live_max };
+        Refusal::new(Guard::Gateway, reason)
+    }
+
+    /// Puts a call into the table, once: a parked call whose lease ran out while it is still under way is not done twice.
     pub(crate) fn take_on(
         &self,
         call: AcceptedCall,
         origin: Origin,
         deadline: Duration,
-    ) -> Result<(Arc<Entry>, oneshot::Receiver<CallResult>), Refusal> {
+    ) -> Result<(Arc<Entry>, oneshot::Receiver<CallResult>), NotTaken> {
         let now = self.clock.now();
         let mut live = self.live.lock();
-        if live.len() >= self.live_max {
-            let reason = Reason::Full { what: "table of live calls", held: live.len(), limit: self.live_max };
-            return Err(Refusal::new(Guard::Gateway, reason));
+        let held = live.len();
+        let hash_map::Entry::Vacant(place) = live.entry(call.id) else { return Err(NotTaken::UnderWay) };
+        if held >= self.live_max {
+            return Err(NotTaken::Full(self.full(held)));
         }
         let begin_by = call.expires_at.map(|at| self.clock.instant_of(at));
         let (entry, answer) = Entry::new(call, origin, now, now + deadline, begin_by);
-        live.insert(entry.call.id, entry.clone());
+        place.insert(entry.clone());
         Ok((entry, answer))
     }
 
@@ -376,7 +390,7 @@ fn json_bytes(payload: &serde_json::Value) -> usize {
     }
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> Arc<str> {
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> Arc<str> {
     let text = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())

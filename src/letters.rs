@@ -6,7 +6,7 @@ use actix::Handler;
 use mainstay_actors::{
     dlq::{DlqActor, DlqError, Filter, Kind, LetterId, List, PAGE_MAX, Page, ParkedLetter, Purge, Replay},
     idempotency::{End, KeyReport},
-    kernel::{Lost, ask},
+    kernel::Lost,
 };
 
 use crate::{attempts::CRASHES_MAX, gateway::Gateway};
@@ -114,9 +114,9 @@ impl DeadLetters {
     {
         let mut crashes = 0;
         loop {
-            match ask(&self.gateway.dlq, question()).await {
+            match self.gateway.ask_dlq(question()).await {
+                Ok(Err(DlqError::Restarting)) | Err(Lost::Crashed) if crashes < CRASHES_MAX => crashes += 1,
                 Ok(answer) => return Ok(answer?),
-                Err(Lost::Crashed) if crashes < CRASHES_MAX => crashes += 1,
                 Err(lost) => return Err(lost.into()),
             }
         }

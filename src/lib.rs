@@ -17,9 +17,11 @@ mod handle;
 mod letters;
 #[cfg(any(feature = "testing", feature = "debug-http"))]
 mod net;
+mod place;
 mod placement;
 mod plan;
 mod redrive;
+mod restore;
 mod route;
 mod runtime;
 pub mod store;

@@ -1,15 +1,16 @@
 //! Does parked calls again when they are due: through the same gateway, paid for and judged like everybody else.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use mainstay_actors::{
-    call::AcceptedCall,
     dlq::{Ended, Kind, ParkedLetter, TakeDue},
     fact::FinalState,
     idempotency::End,
     kernel::ask,
     outcome::Class,
     profile::Completion as Owed,
+    refusal::Reason,
 };
 use tokio::sync::{Notify, Semaphore};
 
@@ -20,7 +21,8 @@ use crate::{
     effects,
     endings::{delivered, due_of, finish, operation_of},
     entry::{Entry, Origin},
-    gateway::{Gateway, Shared},
+    gateway::{Gateway, Shared, panic_text},
+    place::{NotTaken, Place},
 };
 
 /// How long an attempt of a parked call may take over queues and retries.
@@ -66,7 +68,8 @@ async fn take_some(gateway: &Arc<Gateway>, places: &Arc<Semaphore>, at_a_time: u
     more
 }
 
-/// One parked call, once more.
+/// One parked call, once more. It keeps its place in the table until its letter says how it ended, so that it is never
+/// under way twice, a shutdown waits for the letter, and an end that comes meanwhile is heard after it.
 async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter) {
     let letter = parked.letter.id;
     let from = match parked.state.kind {
@@ -76,26 +79,32 @@ async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter) {
     };
     let entry = match gateway.take_on(parked.letter.to_call(), Origin::Redrive(letter), DEADLINE) {
         Ok((entry, _)) => entry,
-        Err(refusal) => {
+        // Its lease ran out under it. It stays out, and writes down its end itself.
+        Err(NotTaken::UnderWay) => return,
+        Err(NotTaken::Full(refusal)) => {
             let because = Because::Refused(refusal);
             let end = not_by_itself(from, later(gateway, &because, false));
             return gateway.finish_letter(letter, end).await;
         }
     };
-    let (state, end) = run(gateway, &entry, from).await;
+    let place = Place(gateway, entry.call.id);
+    let (state, end) = match AssertUnwindSafe(run(gateway, &entry, from)).catch_unwind().await {
+        Ok(end) => end,
+        Err(panic) => lost(&entry, &panic_text(&*panic)),
+    };
     if state != from {
         gateway.tally.moved(&entry.call.vendor, from, state);
         gateway.ended(&entry.call, state);
     }
-    let end = not_by_itself(from, end);
-    if state == FinalState::Unknown {
-        // Written down before its end is heard: that may be under way already.
-        gateway.finish_letter(letter, end).await;
-        return gateway.end_of_call(entry.call.id).await;
-    }
-    // Off the table before it may be taken again.
-    gateway.end_of_call(entry.call.id).await;
-    gateway.finish_letter(letter, end).await;
+    gateway.finish_letter(letter, not_by_itself(from, end)).await;
+    gateway.end_of_call(place).await;
+}
+
+/// The task panicked behind its attempts: what they did is not known any more.
+fn lost(entry: &Entry, detail: &str) -> (FinalState, Ended) {
+    tracing::error!(target: "mainstay::call", call = %entry.call.id, %detail, "the end of a parked call panicked");
+    let detail = detail.to_owned();
+    (FinalState::Unknown, Ended::Became { kind: Kind::Unknown, class: Class::Abandoned, detail })
 }
 
 /// An unknown call is done again only when a person says so, each time.
@@ -121,7 +130,10 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState) -> (F
             finish(claim, End::Done(Shared::Delivered(delivered)));
             (FinalState::Delivered, Ended::Delivered)
         }
-        Verdict::Shared(Shared::Delivered(_)) => (FinalState::Delivered, Ended::Delivered),
+        Verdict::Shared(Shared::Delivered(_)) => {
+            gateway.effects.forget(call.id);
+            (FinalState::Delivered, Ended::Delivered)
+        }
         Verdict::Shared(Shared::Unknown { .. }) => {
             let detail = "the effect of its key is unknown".to_owned();
             (FinalState::Unknown, Ended::Became { kind: Kind::Unknown, class: Class::Abandoned, detail })
@@ -154,13 +166,18 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState) -> (F
                 }
                 Origin::Application => finish(claim, End::Free),
             }
-            (from, not_done(gateway, call, &because))
+            (from, not_done(gateway, &because))
         }
     }
 }
 
-fn not_done(gateway: &Gateway, _: &AcceptedCall, because: &Because) -> Ended {
-    let hopeless = matches!(because.class(), Class::CallerError | Class::Auth);
+fn not_done(gateway: &Gateway, because: &Because) -> Ended {
+    let hopeless = match because {
+        Because::Failed { class, .. } => matches!(class, Class::CallerError | Class::Auth),
+        Because::Refused(refusal) => {
+            refusal.is_callers_fault() || matches!(refusal.reason, Reason::Expired | Reason::CrashedTooOften { .. })
+        }
+    };
     if hopeless {
         return Ended::GivenUp { class: because.class(), detail: because.to_string() };
     }

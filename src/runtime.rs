@@ -24,6 +24,8 @@ use tokio::sync::Notify;
 use crate::{
     api::{ApiActor, Home},
     builder::Builder,
+    completions::DLQ,
+    config::RedriveConfig,
     debug::{DebugActor, Look, VendorLook},
     error::StartError,
     facts::FactBus,
@@ -31,7 +33,7 @@ use crate::{
     handle::Handle,
     placement::Places,
     plan::Plan,
-    redrive,
+    redrive, restore,
     route::Route,
     store::{MemoryStore, SledStore, StoreHandle},
     supervision::{SupervisorKey, SupervisorSpec, Tree, Watchdog},
@@ -52,7 +54,7 @@ pub struct Runtime {
 pub struct ShutdownReport {
     /// True when no call was under way at the deadline.
     pub drained: bool,
-    /// Calls that were on the wire to the very end. What became of them is not known.
+    /// Calls that were on the wire to the very end. They are parked as unknown.
     pub still_under_way: usize,
     /// What became of every call.
     pub calls: Counts,
@@ -99,7 +101,12 @@ impl Runtime {
         let (store, store_thread) = open_store(&plan).await?;
         let parked = DlqActor::load(&store, &plan.runtime.dlq).await?;
         let starting = Starting::new(&plan, places, store, store_thread);
-        let core = starting.assemble(parked)?;
+        let any = !parked.is_empty();
+        let (core, wake) = starting.assemble(parked)?;
+        if any {
+            restore::restore(&core.gateway).await?;
+        }
+        core.begin_redrive(plan.runtime.redrive.clone(), wake);
         Ok(Self { core })
     }
 }
@@ -165,7 +172,7 @@ impl<'a> Starting<'a> {
         Self { plan, kit, places, store, store_thread, own, home: Arc::new(OnceLock::new()) }
     }
 
-    fn assemble(self, parked: Dlq) -> Result<Arc<Core>, StartError> {
+    fn assemble(self, parked: Dlq) -> Result<(Arc<Core>, Arc<Notify>), StartError> {
         let worker = self.places.own();
         let inherited = inherited(&parked, self.plan.vendors.keys());
         let (dlq, parked_shown, wake) = self.dlq(parked, &worker);
@@ -193,7 +200,7 @@ impl<'a> Starting<'a> {
             }
         }
         let look = Look { gateway: gateway.clone(), vendors: looks, health, parked: parked_shown };
-        self.run(gateway, look, api, debug, wake)
+        Ok((self.run(gateway, look, api, debug)?, wake))
     }
 
     fn dlq(&self, state: Dlq, worker: &Worker) -> (Addr<DlqActor>, Published<DlqSnapshot>, Arc<Notify>) {
@@ -207,7 +214,7 @@ impl<'a> Starting<'a> {
             shown: shown.clone(),
             wake: wake.clone(),
         };
-        let launch = self.kit.launch(self.own, "runtime/dlq".into(), worker);
+        let launch = self.kit.launch(self.own, DLQ.into(), worker);
         let vault = Vault::new(launch, state, move |inc| DlqActor::new(inc, parts.clone()));
         self.kit.adopt(self.own, &vault);
         (vault.address().clone(), shown, wake)
@@ -261,7 +268,6 @@ impl<'a> Starting<'a> {
         look: Look,
         api: Addr<ApiActor>,
         debug: Addr<DebugActor>,
-        wake: Arc<Notify>,
     ) -> Result<Arc<Core>, StartError> {
         let runtime = &self.plan.runtime;
         let tree = self.kit.tree.clone();
@@ -279,13 +285,8 @@ impl<'a> Starting<'a> {
         };
         tree.launch_all();
         let tasks = self.places.tasks();
-        let (of_sweep, of_redrive) = (gateway.clone(), gateway.clone());
+        let of_sweep = gateway.clone();
         tasks.spawn(Box::pin(async move { of_sweep.until_stopped(of_sweep.effects.sweep()).await }));
-        let config = runtime.redrive.clone();
-        tasks.spawn(Box::pin(async move {
-            let again = redrive::redrive_for_ever(of_redrive.clone(), config, wake);
-            of_redrive.until_stopped(again).await;
-        }));
         let held = Held { _watchdog: watchdog, places: self.places, store_thread: self.store_thread };
         let core = Arc::new(Core {
             gateway,
@@ -305,6 +306,14 @@ impl<'a> Starting<'a> {
 }
 
 impl Core {
+    fn begin_redrive(&self, config: RedriveConfig, wake: Arc<Notify>) {
+        let gateway = self.gateway.clone();
+        self.gateway.tasks.spawn(Box::pin(async move {
+            let again = redrive::redrive_for_ever(gateway.clone(), config, wake);
+            gateway.until_stopped(again).await;
+        }));
+    }
+
     pub(crate) fn debug_http(&self) -> Option<std::net::SocketAddr> {
         #[cfg(feature = "debug-http")]
         return self.http.as_ref().map(crate::debug::DebugHttp::address);
@@ -320,8 +329,13 @@ impl Core {
             gateway.dismiss_all();
             let _ = tokio::time::timeout(LAST_WORDS, gateway.until_idle()).await;
         }
-        let report = ShutdownReport { drained, still_under_way: gateway.live(), calls: gateway.tally.total() };
-        tracing::info!(target: "mainstay::runtime", drained, under_way = report.still_under_way, "the runtime stops");
+        let still_under_way = gateway.live();
+        if still_under_way > 0 {
+            gateway.abandon_all();
+            let _ = tokio::time::timeout(LAST_WORDS, gateway.until_idle()).await;
+        }
+        let report = ShutdownReport { drained, still_under_way, calls: gateway.tally.total() };
+        tracing::info!(target: "mainstay::runtime", drained, still_under_way, "the runtime stops");
         if let Some(thread) = self.stop() {
             // What the store took on is written when its thread ends; a disk that hangs does not hold up the host.
             let ended = tokio::task::spawn_blocking(move || thread.join());

@@ -100,6 +100,12 @@ impl Tree {
         self.0.records.lock().supervisors.get(key.0)?.down.clone()
     }
 
+    /// What one child is doing.
+    pub fn state_of(&self, child: &ActorId) -> Option<ChildState> {
+        let child = self.0.records.lock().order.iter().find(|known| known.id() == child).cloned();
+        child.map(|child| child.status().state)
+    }
+
     /// The supervisor of a vendor.
     pub fn of_vendor(&self, vendor: &VendorId) -> Option<SupervisorKey> {
         let records = self.0.records.lock();

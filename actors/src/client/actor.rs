@@ -1,11 +1,11 @@
 //! The shell around the wire.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix::{Actor, Context, Handler};
 use serde::Serialize;
 
-use super::{Client, Transport, WireRequest, build, read};
+use super::{Client, Transport, WireError, WireFault, WireRequest, build, read};
 use crate::{
     clock::Clock,
     fact::{Fact, FactSink},
@@ -16,6 +16,12 @@ use crate::{
     refusal::{Guard, Reason, Refusal},
     ticket::{Grant, Ticket},
 };
+
+/// How much longer than its timeout a request is waited for. The wire keeps the timeout; one that does not must not hold a
+/// call for ever.
+const WIRE_GRACE: Duration = Duration::from_secs(5);
+
+const OVERDUE: &str = "no whole answer in time, and the wire did not say so; the request may have been sent";
 
 /// What the wiring gives a client.
 #[derive(Clone)]
@@ -132,7 +138,9 @@ async fn attempt(parts: ClientParts, operation: Operation, ticket: Ticket, reque
         return;
     }
     let begun = parts.clock.now();
-    let result = parts.transport.send(request).await;
+    let patience = request.timeout.saturating_add(WIRE_GRACE);
+    let result = tokio::time::timeout(patience, parts.transport.send(request)).await;
+    let result = result.unwrap_or_else(|_| Err(WireError { fault: WireFault::Timeout, detail: OVERDUE.into() }));
     let mut outcome = read(&parts.profile, &operation, ticket.call(), result, parts.clock.wall());
     outcome.elapsed = parts.clock.now().saturating_duration_since(begun);
     let elapsed_ms = u64::try_from(outcome.elapsed.as_millis()).unwrap_or(u64::MAX);

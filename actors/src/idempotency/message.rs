@@ -116,9 +116,15 @@ impl<V: Clone> ClaimGrant<V> {
 
     /// The attempt under way, in place of the one before it. If this grant is dropped, that attempt is taken back: where
     /// that succeeds nothing was sent, where it fails the effect may have begun. Before following the next attempt, an
-    /// attempt that left the effect unknown must be noted with [`Self::mark_sent`].
+    /// attempt that left the effect unknown must be noted with [`Self::mark_sent`], one that had none with
+    /// [`Self::unfollow`].
     pub fn follow(&mut self, flight: Flight) {
         self.flight = Some(flight);
+    }
+
+    /// The attempt it follows had no effect: a drop without a word frees the key again, unless [`Self::mark_sent`] was said.
+    pub fn unfollow(&mut self) {
+        self.flight = None;
     }
 
     /// Says how it ended.

@@ -43,7 +43,7 @@
 //! The table and the callers who joined live in the vault: a crash of the actor loses neither. Ends of claims are reports,
 //! which are delivered until they are applied. A report that crashes the actor again and again is set aside by the kernel;
 //! its key then stays in flight, which blocks that key and sends nothing twice. After a restart of the *process* the table
-//! is empty; [`Keys::restore_unknown`] is there for a start that puts unknown keys back, which the runtime does not do yet.
+//! is empty but for the keys of unknown and parked calls, which the runtime puts back by [`KeyReport::Restored`].
 //!
 //! # What it never does
 //!

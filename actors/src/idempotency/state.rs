@@ -99,6 +99,18 @@ pub enum KeyReport<V> {
         /// What it came to. `Unknown` changes nothing.
         end: End<V>,
     },
+    /// Found at the start: a call of an earlier process left the key so. Ignored when the key is there already, when there
+    /// is no room, or when it says anything but `Unknown` or `Parked`.
+    Restored {
+        /// Which key.
+        key: IdempotencyKey,
+        /// Of the payload it stands for.
+        fingerprint: Fingerprint,
+        /// The call that left it so.
+        call: CallId,
+        /// How.
+        end: End<V>,
+    },
 }
 
 /// What a joined caller hears.
@@ -168,17 +180,6 @@ impl<V, W> Keys<V, W> {
             next_claim: 1,
             totals: KeyTotals::default(),
         }
-    }
-
-    /// Puts back an unknown key at start, from what the store knows of its call. False: there is no room, or the key is
-    /// there already.
-    pub fn restore_unknown(&mut self, key: IdempotencyKey, fingerprint: Fingerprint, call: CallId) -> bool {
-        if self.entries.len() >= self.config.keys_max || self.entries.contains_key(&key) {
-            return false;
-        }
-        self.entries.insert(key, Entry { fingerprint, stage: Stage::Unknown { call } });
-        self.unknown += 1;
-        true
     }
 
     /// When the next stored answer is to be forgotten.
@@ -319,6 +320,10 @@ impl<V: Clone, W: Waiter> Keys<V, W> {
                 .entries
                 .get(key)
                 .is_some_and(|entry| matches!(&entry.stage, Stage::InFlight { claim, .. } if claim == ended)),
+            KeyReport::Restored { key, end, .. } => {
+                let room = self.entries.len() < self.config.keys_max && !self.entries.contains_key(key);
+                room && matches!(end, End::Unknown | End::Parked(_))
+            }
             KeyReport::Resolved { end: End::Unknown, .. } => false,
             KeyReport::Resolved { key, call: by, .. } => {
                 let left_by = |stage: &Stage<V, W>| match stage {
@@ -332,7 +337,13 @@ impl<V: Clone, W: Waiter> Keys<V, W> {
 
     /// Applies a report that was found to be of the present, and says who is to be told.
     pub fn apply_report(&mut self, report: KeyReport<V>, now: Instant) -> Option<Told<V, W>> {
-        let (KeyReport::Ended { key, end, .. } | KeyReport::Resolved { key, end, .. }) = report;
+        let (key, end) = match report {
+            KeyReport::Ended { key, end, .. } | KeyReport::Resolved { key, end, .. } => (key, end),
+            KeyReport::Restored { key, fingerprint, call, end } => {
+                let answer = self.put_end(key, fingerprint, call, end, now);
+                return Some(Told { joined: Vec::new(), answer });
+            }
+        };
         let entry = self.entries.remove(&key)?;
         let (owner, joined) = match entry.stage {
             Stage::InFlight { owner, joined, .. } => (owner, joined),

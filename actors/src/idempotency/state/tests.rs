@@ -191,9 +191,11 @@ fn callers_who_went_away_make_room_for_others() {
 #[test]
 fn what_the_store_remembers_as_unknown_is_blocked_from_the_start() {
     let (mut table, now) = (Table::new(config(1, 10)), clock::now());
-    assert!(table.restore_unknown(key(1), Fingerprint([0; 32]), call(1)));
-    assert!(!table.restore_unknown(key(1), Fingerprint([0; 32]), call(1)), "there already");
-    assert!(!table.restore_unknown(key(2), Fingerprint([0; 32]), call(2)), "no room");
+    let left =
+        |n| KeyReport::Restored { key: key(n), fingerprint: Fingerprint([0; 32]), call: call(n), end: End::Unknown };
+    assert!(table.decide_report(&left(1)) && table.apply_report(left(1), now).is_some());
+    assert!(!table.decide_report(&left(1)), "there already");
+    assert!(!table.decide_report(&left(2)), "no room");
     assert_eq!(claim(&mut table, &asked(1, 0, 2), now), Decision::Unknown { call: call(1) });
 }
 
