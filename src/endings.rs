@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How long a call that the vendor was too busy for waits, when nobody said how long.
-const QUEUE_PAUSE: Duration = Duration::from_secs(30);
+pub(crate) const QUEUE_PAUSE: Duration = Duration::from_secs(30);
 
 /// How long an unknown effect without a callback of its own holds its slots.
 pub(crate) const UNKNOWN_HOLDS: Duration = Duration::from_secs(300);

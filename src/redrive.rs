@@ -19,7 +19,7 @@ use crate::{
     attempts::{Judged, Verdict},
     config::RedriveConfig,
     effects,
-    endings::{delivered, due_of, finish, operation_of},
+    endings::{QUEUE_PAUSE, delivered, due_of, finish, operation_of},
     entry::{Entry, Origin},
     gateway::{Gateway, Shared, panic_text},
     place::{NotTaken, Place},
@@ -27,6 +27,9 @@ use crate::{
 
 /// How long an attempt of a parked call may take over queues and retries.
 const DEADLINE: Duration = Duration::from_secs(300);
+
+/// A call that was not done is not tried again at the same moment, whatever its refusal says: that would never end.
+const SOONEST: Duration = Duration::from_secs(1);
 
 /// Takes due calls until the gateway closes.
 pub(crate) async fn redrive_for_ever(gateway: Arc<Gateway>, config: RedriveConfig, wake: Arc<Notify>) {
@@ -138,8 +141,7 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState) -> (F
             let detail = "the effect of its key is unknown".to_owned();
             (FinalState::Unknown, Ended::Became { kind: Kind::Unknown, class: Class::Abandoned, detail })
         }
-        // Another parked call stands for the key, and is done from there.
-        Verdict::Shared(Shared::Parked { because, .. }) => (from, later(gateway, &because, false)),
+        Verdict::Shared(Shared::Parked { because, .. }) => (from, after_another(gateway, &because)),
         Verdict::Cancelled => {
             let end = if from == FinalState::Unknown { End::Unknown } else { End::Free };
             finish(claim, end);
@@ -187,7 +189,15 @@ fn not_done(gateway: &Gateway, because: &Because) -> Ended {
 
 fn later(gateway: &Gateway, because: &Because, counts_as_attempt: bool) -> Ended {
     let (class, detail) = (because.class(), because.to_string());
-    Ended::Again { not_before: due_of(gateway, because), class, detail, counts_as_attempt }
+    let soonest = gateway.clock.wall_of(gateway.clock.now() + SOONEST);
+    let not_before = due_of(gateway, because).max(soonest);
+    Ended::Again { not_before, class, detail, counts_as_attempt }
+}
+
+/// Another parked call stands for the key, and is done from there. When that one is due says nothing of when it is done.
+fn after_another(gateway: &Gateway, because: &Because) -> Ended {
+    let not_before = gateway.clock.wall_of(gateway.clock.now() + QUEUE_PAUSE);
+    Ended::Again { not_before, class: because.class(), detail: because.to_string(), counts_as_attempt: false }
 }
 
 fn now_again(gateway: &Gateway) -> Ended {

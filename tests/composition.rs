@@ -718,3 +718,29 @@ fn a_purged_letter_frees_its_key_unless_its_effect_is_unknown() {
         assert_eq!(wire.count(), 3);
     });
 }
+
+#[test]
+fn a_letter_whose_key_another_letter_stands_for_waits_for_that_one_in_peace() {
+    paused(async {
+        let wire = Wire::usually(ok(201));
+        wire.then([after(500, 20)]);
+        let mainstay = start([touchy(one_at_a_time(retell(&wire)))]).await;
+        let opens_the_breaker = begin(&mainstay, ring("x"));
+        turn().await;
+        let first = begin(&mainstay, ring("a"));
+        turn().await;
+        let joined = letter_of(mainstay.call(ring("a").deadline(s(5))).await);
+        opens_the_breaker.await.unwrap().unwrap_err();
+        let first = letter_of(first.await.unwrap());
+        assert_ne!(first, joined);
+        // The refusal of the first one says when to come back, and that is past.
+        tokio::time::sleep(s(1_200)).await;
+        let letters = mainstay.dead_letters();
+        assert_eq!(letters.replay(Filter::ids([joined])).await, Ok(1));
+        tokio::time::sleep(s(120)).await;
+        assert_eq!((wire.count(), mainstay.snapshot().calls.dead_lettered), (1, 2));
+        assert_eq!(letters.replay(Filter::ids([first])).await, Ok(1));
+        until(&mainstay, |snapshot| snapshot.calls.delivered == 2).await;
+        assert_eq!(wire.count(), 2, "one effect for one key");
+    });
+}
