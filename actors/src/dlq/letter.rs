@@ -33,6 +33,7 @@ impl FromStr for LetterId {
 }
 
 /// Why a call is parked.
+// The order is the format on disk: append only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
