@@ -150,8 +150,9 @@ pub struct LetterState {
 }
 
 impl LetterState {
-    /// The first state of a letter.
+    /// The first state of a letter. An unknown one gets no date: it is never done by itself.
     pub fn new(kind: Kind, class: Class, detail: String, due: Option<Timestamp>, at: Timestamp) -> Self {
+        let due = due.filter(|_| kind != Kind::Unknown);
         Self { kind, class, detail: cut(detail), attempts: 0, due, updated_at: at }
     }
 }
