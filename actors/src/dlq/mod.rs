@@ -60,3 +60,6 @@ pub use letter::{Filter, Kind, Letter, LetterId, LetterState, ParkedLetter};
 pub use message::{DlqError, Ended, Finish, List, Page, Park, Parked, Purge, Replay, TakeDue};
 pub use record::RecordError;
 pub use schedule::due_after;
+
+#[cfg(all(test, feature = "runtime"))]
+mod tests;
