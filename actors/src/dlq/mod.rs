@@ -50,6 +50,8 @@ mod actor;
 mod disk;
 #[cfg(feature = "runtime")]
 mod message;
+#[cfg(feature = "runtime")]
+mod writes;
 
 #[cfg(feature = "runtime")]
 pub use actor::{DlqActor, DlqParts, PAGE_MAX};
