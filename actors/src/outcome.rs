@@ -11,6 +11,7 @@ use crate::credits::Credits;
 pub const DETAIL_MAX_BYTES: usize = 500;
 
 /// The kind of an answer, or of its absence. A closed set: it is a metric label and the key of dead letter statistics.
+// The order is the format on disk: append only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {

@@ -14,6 +14,7 @@ use super::{
     Dlq, DlqConfig, DlqSnapshot, Entry, Kind, LetterState, disk, due_after,
     index::{Change, Meant},
     message::{DlqError, Ended, Finish, List, Page, Park, Parked, Purge, Replay, TakeDue},
+    writes::Writes,
 };
 use crate::{
     clock::{Clock, Rng},
@@ -21,7 +22,7 @@ use crate::{
     ids::VendorId,
     kernel::{Incarnation, Published, Reports, Resident},
     outcome::{Class, cut},
-    store::{Store, StoreError, Waiting},
+    store::{Store, StoreError},
 };
 
 /// Letters read for one page, at most.
@@ -50,6 +51,7 @@ pub struct DlqParts {
 pub struct DlqActor {
     inc: Incarnation<Self>,
     parts: DlqParts,
+    writes: Writes,
     /// When the redrive was last told that something is due.
     reminded: Option<Instant>,
 }
@@ -57,7 +59,8 @@ pub struct DlqActor {
 impl DlqActor {
     /// One incarnation.
     pub fn new(inc: Incarnation<Self>, parts: DlqParts) -> Self {
-        Self { inc, parts, reminded: None }
+        let writes = Writes::new(parts.store.clone(), inc.reports().clone());
+        Self { inc, parts, writes, reminded: None }
     }
 
     /// Reads the index from the store, before the actor starts.
@@ -185,19 +188,6 @@ const REMIND: Duration = Duration::from_millis(100);
 /// Letters that a replay writes at a time.
 const REPLAY_GROUP: usize = 64;
 
-/// Reports a write's end, whatever becomes of the actor meanwhile: applied on success, back as they were on failure.
-async fn written(
-    write: Waiting<'static, Result<(), StoreError>>,
-    reports: Reports<Change>,
-    changes: impl IntoIterator<Item = Change>,
-) -> Result<(), StoreError> {
-    let result = write.await;
-    for change in changes {
-        reports.push(if result.is_ok() { change } else { Change::Back { seq: change.seq() } });
-    }
-    result
-}
-
 impl Handler<Park> for DlqActor {
     type Result = ResponseFuture<Result<Parked, DlqError>>;
 
@@ -231,7 +221,7 @@ impl Handler<Park> for DlqActor {
             }
         };
         let change = Change::Put { seq, entry: Box::new(entry) };
-        let written = written(self.parts.store.commit(set), self.inc.reports().clone(), [change]);
+        let written = self.writes.commit(set, vec![change]);
         let wake = self.parts.wake.clone();
         Box::pin(async move {
             match written.await {
@@ -307,9 +297,9 @@ impl Handler<Finish> for DlqActor {
             Ok(None) => return Box::pin(async { Ok(()) }),
             Ok(Some(found)) => found,
         };
-        let (store, reports) = (self.parts.store.clone(), self.inc.reports().clone());
         if end == Ended::Delivered {
-            return Box::pin(async move { Ok(remove(&store, &reports, seq, entry, true).await?) });
+            let writes = self.writes.clone();
+            return Box::pin(async move { there_or_gone(remove(&writes, seq, entry, true).await) });
         }
         let state = self.after(&entry.state, &end);
         let changed = Entry { state, ..entry.clone() };
@@ -318,33 +308,35 @@ impl Handler<Finish> for DlqActor {
             Err(error) => return Box::pin(async { Err(error) }),
         };
         let change = Change::Put { seq, entry: Box::new(changed) };
-        let written = written(self.parts.store.commit(set), reports, [change]);
+        let written = self.writes.commit(set, vec![change]);
         let wake = self.parts.wake.clone();
         Box::pin(async move {
-            written.await?;
+            there_or_gone(written.await)?;
             wake.notify_one();
             Ok(())
         })
     }
 }
 
+/// A letter that another end removed meanwhile is no error.
+fn there_or_gone(end: Result<(), StoreError>) -> Result<(), DlqError> {
+    match end {
+        Ok(()) | Err(StoreError::Precondition { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Removes a letter from disk.
-async fn remove(
-    store: &Arc<dyn Store>,
-    reports: &Reports<Change>,
-    seq: u64,
-    entry: Entry,
-    delivered: bool,
-) -> Result<(), StoreError> {
-    let parts = match disk::parts(&**store, seq).await {
+async fn remove(writes: &Writes, seq: u64, entry: Entry, delivered: bool) -> Result<(), StoreError> {
+    let parts = match disk::parts(&*writes.store, seq).await {
         Ok(parts) => parts,
         Err(error) => {
-            reports.push(Change::Back { seq });
+            writes.back(seq);
             return Err(error);
         }
     };
     let set = disk::remove(seq, &entry, parts);
-    written(store.commit(set), reports.clone(), [Change::Removed { seq, delivered }]).await
+    writes.commit(set, vec![Change::Removed { seq, delivered }]).await
 }
 
 impl Handler<Replay> for DlqActor {
@@ -361,7 +353,7 @@ impl Handler<Replay> for DlqActor {
             },
         );
         let Ok(chosen) = chosen else { return Box::pin(async { Err(DlqError::Restarting) }) };
-        let (store, reports, wake) = (self.parts.store.clone(), self.inc.reports().clone(), self.parts.wake.clone());
+        let (writes, wake) = (self.writes.clone(), self.parts.wake.clone());
         Box::pin(async move {
             let number = chosen.len() as u64;
             let mut failed = None;
@@ -372,9 +364,9 @@ impl Handler<Replay> for DlqActor {
                 };
                 let changed: Vec<_> = group.iter().map(|(seq, entry)| (*seq, entry, again(entry))).collect();
                 let set = disk::change(changed.iter().map(|(seq, old, new)| (*seq, *old, new)))?;
-                let changes: Vec<_> =
+                let changes =
                     changed.into_iter().map(|(seq, _, new)| Change::Put { seq, entry: Box::new(new) }).collect();
-                failed = written(store.commit(set), reports.clone(), changes).await.err().or(failed);
+                failed = writes.commit(set, changes).await.err().or(failed);
             }
             wake.notify_one();
             failed.map_or(Ok(number), |error| Err(error.into()))
@@ -423,13 +415,14 @@ impl Handler<Purge> for DlqActor {
             },
         );
         let Ok(chosen) = chosen else { return Box::pin(async { Err(DlqError::Restarting) }) };
-        let (store, reports) = (self.parts.store.clone(), self.inc.reports().clone());
+        let writes = self.writes.clone();
         Box::pin(async move {
-            let number = chosen.len() as u64;
+            let (number, mut failed) = (chosen.len() as u64, None);
+            // One that cannot be removed does not keep the others out until their lease ends.
             for (seq, entry) in chosen {
-                remove(&store, &reports, seq, entry, false).await?;
+                failed = remove(&writes, seq, entry, false).await.err().or(failed);
             }
-            Ok(number)
+            failed.map_or(Ok(number), |error| Err(error.into()))
         })
     }
 }

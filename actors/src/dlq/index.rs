@@ -149,11 +149,15 @@ impl Dlq {
     }
 
     /// A place for a new letter. `Ok(None)`: it is here already. `Err`: how many there are.
+    ///
+    /// One that is still being written gets a second place: its first write may fail, so only the disk can say that it is
+    /// there, and the disk lets one of the two stand.
     pub fn decide_park(&self, id: LetterId) -> Result<Option<u64>, usize> {
-        if self.by_id.contains_key(&id) || self.arriving.values().any(|known| *known == id) {
+        if self.by_id.contains_key(&id) {
             return Ok(None);
         }
-        if self.len() >= self.letters_max { Err(self.len()) } else { Ok(Some(self.next)) }
+        let is_arriving = || self.arriving.values().any(|known| *known == id);
+        if self.len() >= self.letters_max && !is_arriving() { Err(self.len()) } else { Ok(Some(self.next)) }
     }
 
     /// The place is taken until the write has ended.

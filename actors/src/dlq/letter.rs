@@ -33,6 +33,7 @@ impl FromStr for LetterId {
 }
 
 /// Why a call is parked.
+// The order is the format on disk: append only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -149,8 +150,9 @@ pub struct LetterState {
 }
 
 impl LetterState {
-    /// The first state of a letter.
+    /// The first state of a letter. An unknown one gets no date: it is never done by itself.
     pub fn new(kind: Kind, class: Class, detail: String, due: Option<Timestamp>, at: Timestamp) -> Self {
+        let due = due.filter(|_| kind != Kind::Unknown);
         Self { kind, class, detail: cut(detail), attempts: 0, due, updated_at: at }
     }
 }

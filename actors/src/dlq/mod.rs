@@ -50,6 +50,8 @@ mod actor;
 mod disk;
 #[cfg(feature = "runtime")]
 mod message;
+#[cfg(feature = "runtime")]
+mod writes;
 
 #[cfg(feature = "runtime")]
 pub use actor::{DlqActor, DlqParts, PAGE_MAX};
@@ -60,3 +62,6 @@ pub use letter::{Filter, Kind, Letter, LetterId, LetterState, ParkedLetter};
 pub use message::{DlqError, Ended, Finish, List, Page, Park, Parked, Purge, Replay, TakeDue};
 pub use record::RecordError;
 pub use schedule::due_after;
+
+#[cfg(all(test, feature = "runtime"))]
+mod tests;

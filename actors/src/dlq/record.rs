@@ -79,7 +79,10 @@ fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, RecordError> {
 
 fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, RecordError> {
     match bytes.split_first() {
-        Some((&V1, rest)) => postcard::from_bytes(rest).map_err(damaged),
+        Some((&V1, rest)) => match postcard::take_from_bytes(rest).map_err(damaged)? {
+            (record, []) => Ok(record),
+            (_, more) => Err(damaged(format!("{} bytes too many", more.len()))),
+        },
         Some((version, _)) => Err(RecordError::Version(*version)),
         None => Err(damaged("empty")),
     }

@@ -1,1 +1,216 @@
+use proptest::{collection::vec, prelude::*};
 
+use super::*;
+use crate::outcome::DETAIL_MAX_BYTES;
+
+/// The bytes of version 1 as they were first written. They must open for ever: these files are never to be written anew. When
+/// a test below fails, the code is wrong, not the file; what must look different is a new version with files of its own.
+const LETTER_V1: &[u8] = include_bytes!("../../../tests/fixtures/letter_v1.bin");
+const STATE_V1: &[u8] = include_bytes!("../../../tests/fixtures/letter_state_v1.bin");
+
+fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(ms).unwrap()
+}
+
+/// The letter in the fixture: every field is set, and none has the same value as another.
+fn letter() -> Letter {
+    Letter {
+        id: LetterId(Uuid::from_u128(7)),
+        call: CallId(Uuid::from_u128(8)),
+        vendor: VendorId::new("retell").unwrap(),
+        operation: OperationId::new("create-phone-call").unwrap(),
+        lane: LaneId::new("critical").unwrap(),
+        payload: serde_json::json!({ "to_number": "+15550100", "rate": 0.1, "tags": ["a", null] }),
+        key: Some(IdempotencyKey("lead-42".into())),
+        tenant: Some("acme".into()),
+        estimate: Credits::from_micros(1_500_000),
+        fallback: false,
+        holds_slot: true,
+        expires_at: Some(at(1_900_000_000_123)),
+        accepted_at: at(1_800_000_000_000),
+        parked_at: at(1_800_000_000_456),
+    }
+}
+
+/// The state in the fixture.
+fn named() -> Named {
+    let Letter { id, call, vendor, parked_at, .. } = letter();
+    let state = LetterState {
+        kind: Kind::Later,
+        class: Class::Server,
+        detail: "the vendor answered 500".into(),
+        attempts: 3,
+        due: Some(at(1_800_000_030_456)),
+        updated_at: at(1_800_000_001_000),
+    };
+    Named { id, call, vendor, parked_at, state }
+}
+
+#[test]
+fn the_records_of_version_1_open_as_what_was_written() {
+    assert_eq!(decode_letter(LETTER_V1), Ok(letter()));
+    assert_eq!(decode_state(STATE_V1), Ok(named()));
+}
+
+#[test]
+fn what_is_written_today_is_version_1_byte_by_byte() {
+    assert_eq!(encode_letter(&decode_letter(LETTER_V1).unwrap()).unwrap(), LETTER_V1);
+    assert_eq!(encode_state(&decode_state(STATE_V1).unwrap()).unwrap(), STATE_V1);
+}
+
+#[test]
+fn a_newer_version_is_an_error_by_its_number() {
+    for version in [0, 2, 99, 255] {
+        let newer = |bytes: &[u8]| [&[version], &bytes[1..]].concat();
+        assert_eq!(decode_letter(&newer(LETTER_V1)), Err(RecordError::Version(version)));
+        assert_eq!(decode_state(&newer(STATE_V1)), Err(RecordError::Version(version)));
+    }
+}
+
+#[test]
+fn a_record_that_is_cut_short_or_goes_on_is_damaged() {
+    let damaged = |letter: &[u8], state: &[u8]| {
+        assert!(matches!(decode_letter(letter), Err(RecordError::Damaged(_))), "{letter:?}");
+        assert!(matches!(decode_state(state), Err(RecordError::Damaged(_))), "{state:?}");
+    };
+    for end in 0..LETTER_V1.len() {
+        damaged(&LETTER_V1[..end], &STATE_V1[..end.min(STATE_V1.len() - 1)]);
+    }
+    damaged(&[LETTER_V1, &[0]].concat(), &[STATE_V1, &[0]].concat());
+}
+
+#[test]
+fn a_name_or_a_time_that_cannot_be_is_damage() {
+    let swap = |bytes: &[u8], old: &[u8], new: &[u8]| {
+        let place = bytes.windows(old.len()).position(|part| part == old).unwrap();
+        [&bytes[..place], new, &bytes[place + old.len()..]].concat()
+    };
+    for (letter, state) in [(&b"retell"[..], &b"retell"[..]), (b"critical", b"retell"), (b"create", b"retell")] {
+        let bad = |name: &[u8]| vec![b' '; name.len()];
+        assert!(matches!(decode_letter(&swap(LETTER_V1, letter, &bad(letter))), Err(RecordError::Damaged(_))));
+        assert!(matches!(decode_state(&swap(STATE_V1, state, &bad(state))), Err(RecordError::Damaged(_))));
+    }
+    assert!(time(i64::MAX).is_err() && time(i64::MIN).is_err());
+    assert!(matches!(decode_letter(&swap(LETTER_V1, b"{\"", b"{{")), Err(RecordError::Damaged(_))));
+}
+
+#[test]
+fn every_kind_and_class_survives_under_its_number_on_disk() {
+    for (kind_number, kind) in Kind::ALL.into_iter().enumerate() {
+        assert_eq!(postcard::to_extend(&kind, Vec::new()).unwrap(), [kind_number as u8]);
+        for (class_number, class) in Class::ALL.into_iter().enumerate() {
+            assert_eq!(postcard::to_extend(&class, Vec::new()).unwrap(), [class_number as u8]);
+            let mut named = named();
+            named.state = LetterState::new(kind, class, "x".into(), None, at(5));
+            assert_eq!(decode_state(&encode_state(&named).unwrap()), Ok(named));
+        }
+    }
+}
+
+#[test]
+fn what_is_not_known_of_a_letter_stays_unknown() {
+    let bare = Letter { key: None, tenant: None, expires_at: None, fallback: true, holds_slot: false, ..letter() };
+    assert_eq!(decode_letter(&encode_letter(&bare).unwrap()), Ok(bare));
+}
+
+#[test]
+fn a_call_comes_back_as_it_was_parked() {
+    let call = letter().to_call();
+    let again = Letter::of_call(letter().id, &call, letter().parked_at);
+    let read = decode_letter(&encode_letter(&again).unwrap()).unwrap();
+    assert_eq!((read.to_call(), read), (call, letter()));
+}
+
+#[test]
+fn an_unknown_call_gets_no_date_and_a_long_reason_is_cut() {
+    let state = LetterState::new(Kind::Unknown, Class::Timeout, "x".repeat(9000), Some(at(5)), at(1));
+    assert_eq!(state.due, None);
+    assert!(state.detail.len() <= DETAIL_MAX_BYTES);
+}
+
+fn name() -> impl Strategy<Value = String> {
+    "[a-zA-Z0-9_.-]{1,64}"
+}
+
+/// Times in the range of the calendar, in milliseconds.
+fn moment() -> impl Strategy<Value = Timestamp> {
+    (-62_000_000_000_000i64..253_000_000_000_000).prop_map(at)
+}
+
+prop_compose! {
+    fn any_letter()(
+        (id, call, estimate) in any::<(u128, u128, u64)>(),
+        (vendor, operation, lane) in (name(), name(), name()),
+        (text, number) in (".{0,40}", any::<f64>().prop_filter("JSON has no such number", |n| n.is_finite())),
+        (key, tenant) in (proptest::option::of(".{1,40}"), proptest::option::of(".{1,40}")),
+        (fallback, holds_slot) in any::<(bool, bool)>(),
+        (expires_at, accepted_at, parked_at) in (proptest::option::of(moment()), moment(), moment()),
+    ) -> Letter {
+        Letter {
+            id: LetterId(Uuid::from_u128(id)),
+            call: CallId(Uuid::from_u128(call)),
+            vendor: VendorId::new(&vendor).unwrap(),
+            operation: OperationId::new(&operation).unwrap(),
+            lane: LaneId::new(&lane).unwrap(),
+            payload: serde_json::json!({ "text": text, "number": number }),
+            key: key.map(|key| IdempotencyKey(key.into())),
+            tenant: tenant.map(Into::into),
+            estimate: Credits::from_micros(estimate),
+            fallback,
+            holds_slot,
+            expires_at,
+            accepted_at,
+            parked_at,
+        }
+    }
+}
+
+prop_compose! {
+    fn any_named()(
+        (id, call, attempts) in any::<(u128, u128, u32)>(),
+        vendor in name(),
+        (kind, class) in (proptest::sample::select(&Kind::ALL[..]), proptest::sample::select(&Class::ALL[..])),
+        detail in ".{0,60}",
+        (due, parked_at, updated_at) in (proptest::option::of(moment()), moment(), moment()),
+    ) -> Named {
+        Named {
+            id: LetterId(Uuid::from_u128(id)),
+            call: CallId(Uuid::from_u128(call)),
+            vendor: VendorId::new(&vendor).unwrap(),
+            parked_at,
+            state: LetterState { kind, class, detail, attempts, due, updated_at },
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn every_field_survives(letter in any_letter(), named in any_named()) {
+        prop_assert_eq!(decode_letter(&encode_letter(&letter).unwrap()), Ok(letter));
+        prop_assert_eq!(decode_state(&encode_state(&named).unwrap()), Ok(named));
+    }
+
+    #[test]
+    fn no_bytes_make_the_decoder_panic(mut bytes in vec(any::<u8>(), 0..200)) {
+        let _ = (decode_letter(&bytes), decode_state(&bytes));
+        if let Some(version) = bytes.first_mut() {
+            *version = V1;
+        }
+        let _ = (decode_letter(&bytes), decode_state(&bytes));
+    }
+
+    #[test]
+    fn a_record_with_one_wrong_byte_is_an_error_or_another_letter(place in 0usize..4096, byte in any::<u8>()) {
+        let spoil = |bytes: &[u8]| {
+            let mut spoiled = bytes.to_vec();
+            let place = place % spoiled.len();
+            spoiled[place] = byte;
+            spoiled
+        };
+        let (letter, state) = (spoil(LETTER_V1), spoil(STATE_V1));
+        prop_assert!(decode_letter(&letter).is_err() || letter == LETTER_V1 || decode_letter(&letter) != decode_letter(LETTER_V1));
+        prop_assert!(decode_state(&state).is_err() || state == STATE_V1 || decode_state(&state) != decode_state(STATE_V1));
+    }
+}
