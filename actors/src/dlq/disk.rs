@@ -35,9 +35,6 @@ fn due_key(seq: u64, entry: &Entry) -> Option<Vec<u8>> {
 /// The due index follows the state: one key a letter that is tried by itself.
 fn move_due(set: WriteSet, seq: u64, old: Option<&Entry>, new: Option<&Entry>) -> WriteSet {
     let (old, new) = (old.and_then(|entry| due_key(seq, entry)), new.and_then(|entry| due_key(seq, entry)));
-    if old == new {
-        return set;
-    }
     let set = old.into_iter().fold(set, |set, key| set.delete(Table::LetterDue, key));
     new.into_iter().fold(set, |set, key| set.put(Table::LetterDue, key, []))
 }

@@ -118,7 +118,7 @@ pub struct List {
     pub filter: Filter,
     /// Behind this place.
     pub after: Option<u64>,
-    /// Most letters, up to the page size of [`super::disk`].
+    /// Most letters, up to [`PAGE_MAX`](super::PAGE_MAX).
     pub max: usize,
 }
 

@@ -32,7 +32,8 @@
 //! # On restart
 //!
 //! Of the actor: nothing is lost, the entries are in the vault, and a write that was under way reports by itself. Of the
-//! process: the entries are read back from disk before the actor starts.
+//! process: the entries are read back from disk before the actor starts. A letter that was taken and not finished is then
+//! unknown: it may have happened, so it is not sent again by itself.
 //!
 //! # What it never does
 //!
@@ -41,6 +42,7 @@
 mod config;
 mod index;
 mod letter;
+#[cfg_attr(not(feature = "runtime"), expect(dead_code, reason = "only the half that runs reads and writes records"))]
 mod record;
 mod schedule;
 
@@ -48,6 +50,8 @@ mod schedule;
 mod actor;
 #[cfg(feature = "runtime")]
 mod disk;
+#[cfg(feature = "runtime")]
+mod handlers;
 #[cfg(feature = "runtime")]
 mod message;
 #[cfg(feature = "runtime")]
