@@ -41,6 +41,7 @@
 mod config;
 mod index;
 mod letter;
+#[cfg_attr(not(feature = "runtime"), allow(dead_code, reason = "only the disk writes and reads records"))]
 mod record;
 mod schedule;
 
@@ -63,5 +64,6 @@ pub use message::{DlqError, Ended, Finish, List, Page, Park, Parked, Purge, Repl
 pub use record::RecordError;
 pub use schedule::due_after;
 
-#[cfg(all(test, feature = "runtime"))]
+#[cfg(test)]
+#[cfg(feature = "runtime")]
 mod tests;
