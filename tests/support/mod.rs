@@ -1,5 +1,6 @@
 //! One thread, a paused clock, and vendors that answer as they are told.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may")]
 
 use std::{
     collections::VecDeque,
