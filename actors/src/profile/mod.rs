@@ -50,6 +50,9 @@ impl Profile {
         let http = url.starts_with("http://") || url.starts_with("https://");
         faults
             .require(http, "base_url", || "must begin with http:// or https:// (not shown: it may be a secret)".into());
+        faults.require(self.auth.can_travel(), "auth", || {
+            "must be 1 or more visible ASCII characters, as a header's name and value are (not shown: it is a secret)".into()
+        });
         faults.require(!self.operations.is_empty(), "operations", || "at least one is needed".into());
         for (id, operation) in &self.operations {
             operation.check(&mut faults.under(id.as_str()));
