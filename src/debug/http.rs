@@ -32,7 +32,8 @@ impl DebugHttp {
             .fallback(nothing_here)
             .layer(from_fn_with_state(at.port(), admit))
             .with_state(look);
-        let server = Server::start(at, router, Limits::default())?;
+        let server = Server::start(at, router, Limits::default())
+            .map_err(|e| io::Error::new(e.kind(), format!("the debug endpoint cannot listen on {at}: {e}")))?;
         let address = server.address();
         tracing::info!(target: "mainstay::debug", %address, "the debug endpoint listens");
         Ok(Self { address, server: Mutex::new(Some(server)) })
