@@ -19,6 +19,8 @@ use mainstay_actors::{
     kernel::{Hazard, NoHazard},
     profile::{Clay, Profile, Retell},
 };
+use reqwest::Url;
+use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use crate::{
@@ -143,7 +145,10 @@ impl VendorConfig {
 
     pub(crate) fn check(&self, faults: &mut Faults) {
         match &self.profile {
-            Ok(profile) => profile.check(&mut faults.under("profile")),
+            Ok(profile) => {
+                profile.check(&mut faults.under("profile"));
+                check_addresses(profile, &mut faults.under("profile"));
+            }
             Err(error) => faults.require(false, "name", || error.to_string()),
         }
         check_lanes(&self.lanes, &mut faults.under("lanes"));
@@ -173,6 +178,18 @@ impl VendorConfig {
             });
         }
     }
+}
+
+/// The profile's own rules know the scheme only. Whether the rest is an address, the HTTP client would find out at the first
+/// call.
+fn check_addresses(profile: &Profile, faults: &mut Faults) {
+    let base = profile.base_url.expose_secret();
+    if !base.starts_with("http") {
+        return;
+    }
+    let is_address = |path: &str| Url::parse(&format!("{}{path}", base.trim_end_matches('/'))).is_ok();
+    let fine = profile.operations.values().all(|operation| is_address(&operation.path));
+    faults.require(fine, "base_url", || "is no address (not shown: it may be a secret)".into());
 }
 
 impl fmt::Debug for VendorConfig {

@@ -38,8 +38,31 @@ const CACHE_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 /// The end of a call: its place among the final states, and what its caller hears. `None`: refused, nothing of it is kept.
 type End_ = (Option<FinalState>, CallResult);
 
-/// Runs a call of the application to its end. The call stays in the table until it is in a final state.
-pub(crate) async fn run_for_application(gateway: Arc<Gateway>, entry: Arc<Entry>) {
+/// Runs a call of the application to its end. Where the task is dropped before, even unpolled, the caller hears so: the tokio
+/// runtime that it was to run on has ended.
+pub(crate) fn run_for_application(gateway: Arc<Gateway>, entry: Arc<Entry>) -> impl Future<Output = ()> + Send {
+    let unended = Unended(Some((gateway, entry)));
+    run_until_ended(unended)
+}
+
+/// A call whose task has not come to its end.
+struct Unended(Option<(Arc<Gateway>, Arc<Entry>)>);
+
+impl Drop for Unended {
+    fn drop(&mut self) {
+        let Some((gateway, entry)) = self.0.take() else { return };
+        let call = &entry.call;
+        tracing::error!(target: "mainstay::call", vendor = %call.vendor, call = %call.id, "the task of a call to {} was dropped before its end", call.vendor);
+        gateway.tally.ended(&call.vendor, FinalState::Lost);
+        gateway.ended(call, FinalState::Lost);
+        entry.answer(Err(CallError::RuntimeGone { call: call.id }));
+        gateway.take_off(call.id);
+    }
+}
+
+/// The call stays in the table until it is in a final state.
+async fn run_until_ended(mut unended: Unended) {
+    let Some((gateway, entry)) = unended.0.clone() else { return };
     let call = entry.call.clone();
     let place = Place(&gateway, call.id);
     let (state, result) = match AssertUnwindSafe(to_its_end(&gateway, &entry)).catch_unwind().await {
@@ -50,6 +73,7 @@ pub(crate) async fn run_for_application(gateway: Arc<Gateway>, entry: Arc<Entry>
             (Some(FinalState::Lost), Err(CallError::NotParked { call: call.id, problem }))
         }
     };
+    unended.0.take();
     match state {
         Some(state) => {
             gateway.tally.ended(&call.vendor, state);

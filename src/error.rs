@@ -15,7 +15,7 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A thread or a socket could not be had, or there is no tokio runtime around.
-    #[error("the runtime cannot start: {0} (it must be started inside a tokio runtime)")]
+    #[error("the runtime cannot start: {0}")]
     System(#[from] io::Error),
     /// The parked calls of an earlier process cannot be read.
     #[error("the parked calls cannot be read: {0}")]

@@ -64,22 +64,47 @@ impl FactSink for FactBus {
     fn state(&self, fact: Fact) {
         let inner = &*self.0;
         let at = inner.clock.wall();
-        let event = {
-            let mut state = inner.state.lock();
-            state.0 += 1;
-            let event = Event { seq: state.0, at, fact };
-            if is_rare(&event.fact) {
-                if state.1.len() >= EVENTS_KEPT {
-                    state.1.pop_front();
-                }
-                state.1.push_back(event.clone());
+        // Held until everybody has it: or else a fact of another thread overtakes this one, and its reader sees a gap.
+        let mut state = inner.state.lock();
+        state.0 += 1;
+        let event = Event { seq: state.0, at, fact };
+        if is_rare(&event.fact) {
+            if state.1.len() >= EVENTS_KEPT {
+                state.1.pop_front();
             }
-            event
-        };
+            state.1.push_back(event.clone());
+        }
         for ear in inner.ears.read().iter() {
             ear(&event);
         }
         // No subscriber is no error.
         let _ = inner.broadcast.send(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_actors::{fact::FinalState, ids::VendorId};
+
+    use super::*;
+
+    #[test]
+    fn facts_of_many_threads_reach_subscribers_and_ears_in_their_order_and_without_a_gap() {
+        let bus = FactBus::new(Clock::default());
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let ear = heard.clone();
+        bus.listen(move |event| ear.lock().push(event.seq));
+        let mut facts = bus.subscribe();
+        let call = "00000000-0000-4000-8000-000000000000".parse().unwrap();
+        let fact = || Fact::CallEnded { vendor: VendorId::new("clay").unwrap(), call, state: FinalState::Delivered };
+        std::thread::scope(|threads| {
+            for _ in 0..4 {
+                threads.spawn(|| (0..1_000).for_each(|_| bus.state(fact())));
+            }
+        });
+        let seqs: Vec<u64> = std::iter::from_fn(|| facts.try_recv().ok()).map(|event| event.seq).collect();
+        let expected: Vec<u64> = (1..=4_000).collect();
+        assert!(seqs == expected, "out of order from {:?}", seqs.iter().zip(&expected).find(|(a, b)| a != b));
+        assert!(*heard.lock() == expected);
     }
 }

@@ -33,6 +33,7 @@ use crate::{
     endings,
     entry::{CallResult, Entry, Leaving, Origin},
     facts::FactBus,
+    payload::{self, PAYLOAD_DEPTH_MAX},
     place::NotTaken,
     route::Route,
     supervision::Tree,
@@ -42,7 +43,7 @@ use crate::{
 /// Longest wait a caller may ask for.
 pub const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// Longest key a caller may give, in bytes.
+/// Longest key, and longest name of a tenant, that a caller may give, in bytes.
 pub const KEY_MAX_BYTES: usize = 255;
 
 /// What a key stands for, once its first call has ended.
@@ -277,7 +278,12 @@ impl Gateway {
         }
     }
 
-    fn accept(&self, call: Call) -> Result<AcceptedCall, Refusal> {
+    fn accept(&self, mut call: Call) -> Result<AcceptedCall, Refusal> {
+        // Before anything else: whatever refuses a call drops it, and so recurses into its payload.
+        if !payload::fits_in(&call.payload, PAYLOAD_DEPTH_MAX) {
+            payload::take_apart(call.payload.take());
+            return Err(bad("payload", format!("is nested deeper than {PAYLOAD_DEPTH_MAX} levels")));
+        }
         if self.is_closed() {
             return Err(Refusal::new(Guard::Gateway, Reason::ShuttingDown));
         }
@@ -335,6 +341,9 @@ fn check(call: &Call, operation: &Operation, wall: jiff::Timestamp) -> Result<()
     if call.expires_at.is_some_and(|at| at <= wall) {
         return Err(Refusal::new(Guard::Gateway, Reason::Expired));
     }
+    if let Some(tenant) = call.tenant.as_ref().filter(|tenant| !(1..=KEY_MAX_BYTES).contains(&tenant.len())) {
+        return Err(bad("tenant", format!("{} bytes is not within 1..={KEY_MAX_BYTES}", tenant.len())));
+    }
     if !call.payload.is_object() {
         return Err(bad("payload", "must be a JSON object"));
     }
@@ -343,7 +352,7 @@ fn check(call: &Call, operation: &Operation, wall: jiff::Timestamp) -> Result<()
             return Err(bad(pointer, "is needed by this operation"));
         }
     }
-    let bytes = json_bytes(&call.payload);
+    let bytes = payload::json_bytes(&call.payload);
     if bytes > operation.payload_max_bytes {
         let reason = Reason::PayloadTooLarge { bytes, limit: operation.payload_max_bytes };
         return Err(Refusal::new(Guard::Gateway, reason));
@@ -368,25 +377,6 @@ fn key_of(
             let operation = operation_id.to_string();
             Err(Refusal::new(Guard::Gateway, Reason::KeyRequired { operation }))
         }
-    }
-}
-
-/// The length of a payload as JSON, without writing it anywhere.
-fn json_bytes(payload: &serde_json::Value) -> usize {
-    struct Count(usize);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    match serde_json::to_writer(&mut count, payload) {
-        Ok(()) => count.0,
-        Err(_) => usize::MAX,
     }
 }
 

@@ -17,6 +17,7 @@ mod handle;
 mod letters;
 #[cfg(any(feature = "testing", feature = "debug-http"))]
 mod net;
+mod payload;
 mod place;
 mod placement;
 mod plan;
@@ -52,6 +53,7 @@ pub use mainstay_actors::{
     profile::{Clay, Profile, Retell},
     refusal::{Guard, Reason, Refusal},
 };
+pub use payload::PAYLOAD_DEPTH_MAX;
 pub use placement::Placement;
 pub use plan::VENDORS_MAX;
 pub use runtime::{Runtime, ShutdownReport};

@@ -1,6 +1,6 @@
 //! Which threads the actors live on.
 
-use std::{io, sync::Arc, thread::JoinHandle};
+use std::{io, panic::catch_unwind, sync::Arc, thread::JoinHandle};
 
 use mainstay_actors::kernel::{Spawn, Worker};
 
@@ -37,7 +37,10 @@ pub(crate) struct Places {
 impl Places {
     pub(crate) fn open(placement: Placement) -> io::Result<Self> {
         let Placement::Threads { threads } = placement else {
-            let here = Worker::here("caller");
+            // Tokio has no way to ask for a `LocalSet` but to try.
+            let here = catch_unwind(|| Worker::here("caller")).map_err(|_| {
+                io::Error::other("Placement::Local needs a LocalSet around it, such as #[actix::main] has")
+            })?;
             let tasks = Arc::new(here.clone());
             return Ok(Self { vendors: vec![here.clone()], own: here, tasks, threads: Vec::new() });
         };

@@ -3,7 +3,11 @@
 //! Loopback is reachable from every web page its operator has open, so: only requests that name this very address as their
 //! host, none that a page of another origin sends, reading only. No cookies, no CORS headers, nothing cached.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
 use axum::{
     Json, Router,
@@ -26,14 +30,17 @@ pub(crate) struct DebugHttp {
 
 impl DebugHttp {
     pub(crate) fn open(at: SocketAddr, look: Look) -> io::Result<Self> {
-        // The address is known only when it is bound; the check asks the connection instead.
+        // Known only when it is bound. Nobody is admitted before.
+        let port = Arc::new(OnceLock::new());
         let router = Router::new()
             .route("/debug/snapshot", get(snapshot))
             .fallback(nothing_here)
-            .layer(from_fn_with_state(at.port(), admit))
+            .layer(from_fn_with_state(port.clone(), admit))
             .with_state(look);
-        let server = Server::start(at, router, Limits::default())?;
+        let server = Server::start(at, router, Limits::default())
+            .map_err(|e| io::Error::new(e.kind(), format!("the debug endpoint cannot listen on {at}: {e}")))?;
         let address = server.address();
+        let _ = port.set(address.port());
         tracing::info!(target: "mainstay::debug", %address, "the debug endpoint listens");
         Ok(Self { address, server: Mutex::new(Some(server)) })
     }
@@ -56,10 +63,10 @@ async fn nothing_here() -> impl IntoResponse {
 }
 
 /// Refuses what a web page of another origin could send, DNS-rebound ones included.
-async fn admit(State(port): State<u16>, request: Request, next: Next) -> Response {
+async fn admit(State(port): State<Arc<OnceLock<u16>>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let host_is_ours = text("host").is_some_and(|host| is_loopback(host, port));
+    let host_is_ours = text("host").zip(port.get()).is_some_and(|(host, port)| is_loopback(host, *port));
     if !host_is_ours {
         let words = "the Host header must name this loopback address and port\n";
         return (StatusCode::MISDIRECTED_REQUEST, words).into_response();
@@ -72,12 +79,11 @@ async fn admit(State(port): State<u16>, request: Request, next: Next) -> Respons
     next.run(request).await
 }
 
-/// `port` is 0 when any free one was asked for: then the port of the header is not compared.
 fn is_loopback(host: &str, port: u16) -> bool {
     let Some((name, its_port)) = host.rsplit_once(':') else { return false };
     let Ok(its_port) = its_port.parse::<u16>() else { return false };
     let name = name.to_ascii_lowercase();
-    matches!(name.as_str(), "127.0.0.1" | "localhost" | "[::1]") && (port == 0 || its_port == port)
+    matches!(name.as_str(), "127.0.0.1" | "localhost" | "[::1]") && its_port == port
 }
 
 #[cfg(test)]

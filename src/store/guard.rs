@@ -61,6 +61,10 @@ pub(super) fn prepare(dir: &Path) -> Result<Found, StoreError> {
     let snapshots = named(dir, is_half_written).map_err(|e| unusable(dir, &e))?;
     let groups = read_state(dir)?;
     match File::open(dir.join("db")) {
+        // The engine would set itself up around it.
+        Ok(file) if !file.metadata().map_err(|e| unusable(dir, &e))?.is_file() => {
+            Err(unusable(dir, &io::Error::other("its data file `db` is not a file")))
+        }
         Ok(file) => {
             // Held meanwhile: another process that is opening right now writes such files itself.
             lock(dir, &file)?;

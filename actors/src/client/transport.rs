@@ -84,7 +84,7 @@ pub fn read(
 ) -> Outcome {
     match result {
         Ok(answer) => read_answer(profile, operation, call, &answer, wall),
-        Err(error) => read_error(&error),
+        Err(error) => read_error(&WireError { detail: profile.redact(&error.detail), ..error }),
     }
 }
 
@@ -115,7 +115,7 @@ fn read_answer(
         status: Some(answer.status),
         vendor_ref: vendor_ref.map(|name| cut(name.to_owned())),
         retry_after: retry_after(header, wall),
-        ..Outcome::without_answer(read.class, read.effect, detail_of(answer.status, &body))
+        ..Outcome::without_answer(read.class, read.effect, profile.redact(&detail_of(answer.status, &body)))
     };
     if read.class == Class::Success && operation.vendor_ref.is_some() && vendor_ref.is_none() {
         // Taken on, and no name to follow it by.

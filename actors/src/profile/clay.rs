@@ -88,3 +88,21 @@ impl Clay {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vendors_words_lose_the_secrets_they_repeat_and_keep_the_rest() {
+        let table = Clay {
+            token: Some("token_canary".to_owned().into()),
+            ..Clay::table("https://clay.test/v3/webhook/hook-canary-1?auth=query_canary_2")
+        };
+        let profile = table.profile("clay").unwrap();
+        let words = "no webhook https://clay.test/v3/webhook/hook-canary-1?auth=query_canary_2 for token_canary";
+        let redacted = "no webhook https://clay.test/v3/webhook/<redacted>?auth=<redacted> for <redacted>";
+        assert_eq!(profile.redact(words), redacted);
+        assert_eq!(profile.redact("HTTP 401: v3 is over"), "HTTP 401: v3 is over");
+    }
+}

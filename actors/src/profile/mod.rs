@@ -9,7 +9,7 @@ mod retry;
 
 use std::collections::BTreeMap;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 pub use classify::{Answer, Classified, RETRY_AFTER_MAX, Rule, classify, retry_after};
 pub use clay::{CORRELATION_COLUMN, Clay};
@@ -22,6 +22,12 @@ use crate::{
     faults::Faults,
     ids::{OperationId, VendorId},
 };
+
+/// Shorter parts of an address are words, such as `v3` and `webhook`.
+const ADDRESS_SECRET_MIN_BYTES: usize = 12;
+
+/// Shorter keys are for tests, and would tear words apart.
+const KEY_MIN_BYTES: usize = 8;
 
 /// A vendor's interface.
 #[derive(Debug, Clone)]
@@ -45,15 +51,31 @@ pub struct Profile {
 impl Profile {
     /// Notes everything that is wrong with it.
     pub fn check(&self, faults: &mut Faults) {
-        use secrecy::ExposeSecret;
         let url = self.base_url.expose_secret();
         let http = url.starts_with("http://") || url.starts_with("https://");
         faults
             .require(http, "base_url", || "must begin with http:// or https:// (not shown: it may be a secret)".into());
+        faults.require(self.auth.can_travel(), "auth", || {
+            "must be 1 or more visible ASCII characters, as a header's name and value are (not shown: it is a secret)".into()
+        });
         faults.require(!self.operations.is_empty(), "operations", || "at least one is needed".into());
         for (id, operation) in &self.operations {
             operation.check(&mut faults.under(id.as_str()));
         }
         self.retry.check(&mut faults.under("retry"));
+    }
+
+    /// Takes the profile's secrets out of a vendor's words: some gateways repeat in their errors what they were sent.
+    pub fn redact(&self, words: &str) -> String {
+        let key = match &self.auth {
+            Auth::None => None,
+            Auth::Bearer(key) | Auth::Header { value: key, .. } => Some(key.expose_secret()),
+        };
+        let address = self.base_url.expose_secret();
+        let behind_host =
+            address.split_once("://").map_or(address, |(_, rest)| rest).split(['/', '?', '&', '=']).skip(1);
+        let parts = behind_host.filter(|part| part.len() >= ADDRESS_SECRET_MIN_BYTES);
+        let secrets = key.filter(|key| key.len() >= KEY_MIN_BYTES).into_iter().chain(parts);
+        secrets.fold(words.to_owned(), |words, secret| words.replace(secret, "<redacted>"))
     }
 }

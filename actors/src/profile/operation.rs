@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
 use super::CostRule;
@@ -51,6 +51,23 @@ pub enum Auth {
         /// Its value.
         value: SecretString,
     },
+}
+
+impl Auth {
+    /// Whether a header takes it. An empty key is a forgotten one.
+    pub(super) fn can_travel(&self) -> bool {
+        let visible = |text: &str| {
+            let plain = text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+            plain && !text.is_empty() && text.trim() == text
+        };
+        match self {
+            Self::None => true,
+            Self::Bearer(key) => visible(key.expose_secret()),
+            Self::Header { name, value } => {
+                visible(name) && !name.contains([' ', ':']) && visible(value.expose_secret())
+            }
+        }
+    }
 }
 
 impl fmt::Debug for Auth {

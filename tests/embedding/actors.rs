@@ -1,0 +1,63 @@
+//! From an actix system: the runtime as an actor among others.
+
+use std::time::Duration;
+
+use mainstay::{
+    Answer, Complete, Completion, Credits, GetSnapshot, MakeCall, Placement, Runtime, Submit, testing::Simulator,
+};
+
+use crate::{
+    dial,
+    live::{TWO, clay, quick, retell, soon},
+    row,
+    support::until,
+};
+
+fn talks_to_the_runtime_by_messages(placement: Placement) {
+    actix_rt::System::new().block_on(async {
+        let vendors = Simulator::start(quick()).unwrap();
+        let builder = Runtime::builder().vendor(clay(&vendors)).vendor(retell(&vendors)).placement(placement);
+        let runtime = builder.start().await.unwrap();
+        let mainstay = runtime.handle();
+        let (api, debug) = (mainstay.address(), mainstay.debug());
+
+        let answer = soon(api.send(MakeCall(row(1)))).await.unwrap().unwrap();
+        let Answer::Delivered(first) = answer else { panic!("{answer:?}") };
+        let receipt = soon(api.send(Submit(dial(1)))).await.unwrap().unwrap();
+        let second = receipt.call;
+        assert!(matches!(soon(receipt.outcome()).await, Ok(Answer::Delivered(answer)) if answer.call == second));
+        let error = soon(api.send(MakeCall(row(1).lane("urgent")))).await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("known: bulk, critical, normal"), "{error}");
+
+        let snapshot = soon(debug.send(GetSnapshot)).await.unwrap().unwrap();
+        assert_eq!((snapshot.open_effects, snapshot.calls.delivered, snapshot.calls.refused), (2, 2, 1));
+        for (call, cost) in [(first.call, 5), (second, 120)] {
+            let end = || Complete { call, completion: Completion::happened(Credits::whole(cost)) };
+            soon(api.send(end())).await.unwrap().unwrap();
+            let again = soon(api.send(end())).await.unwrap().unwrap_err();
+            assert_eq!(again.call, call, "a callback that comes twice");
+        }
+        let settled = |name: &'static str, cost| {
+            let mainstay = mainstay.clone();
+            async move { soon(until(&mainstay, |s| s.vendors[name].budget.settled == Credits::whole(cost))).await }
+        };
+        settled("clay", 5).await;
+        let snapshot = settled("retell", 120).await;
+        assert!(snapshot.vendors.values().all(|vendor| vendor.budget.reserved == Credits::ZERO));
+
+        let report = runtime.shutdown(Duration::from_secs(10)).await;
+        assert!(report.drained && report.calls.add_up());
+        assert!(soon(api.send(MakeCall(row(2)))).await.is_err(), "its mailbox is closed");
+        assert!(soon(debug.send(GetSnapshot)).await.is_err());
+    });
+}
+
+#[test]
+fn an_actix_system_makes_calls_by_messages_with_the_actors_on_its_own_thread() {
+    talks_to_the_runtime_by_messages(Placement::Local);
+}
+
+#[test]
+fn an_actix_system_makes_calls_by_messages_with_the_actors_on_threads_of_their_own() {
+    talks_to_the_runtime_by_messages(TWO);
+}

@@ -1,0 +1,597 @@
+//! What is seen of a runtime, and by whom: the JSON endpoint, the logs, and never a secret.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may")]
+
+mod live;
+mod support;
+
+/// The JSON endpoint over real HTTP.
+mod endpoint {
+    use std::{
+        collections::BTreeSet,
+        fs,
+        io::{Read, Write},
+        net::{SocketAddr, TcpStream},
+        time::Duration,
+    };
+
+    use mainstay::{Call, Handle, Runtime};
+    use serde_json::Value;
+
+    use crate::{
+        live::{Blocker, PATIENCE, TWO, alone, soon},
+        support::{Wire, clay, lead, ok, phone, retell},
+    };
+
+    const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+    struct Heard {
+        status: u16,
+        headers: String,
+        body: String,
+    }
+
+    /// One request, as bytes: a client of its own would put its own headers in.
+    async fn ask(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Heard {
+        let mut request = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        request.push_str("\r\n");
+        let text = tokio::task::spawn_blocking(move || {
+            let mut stream = TcpStream::connect(to).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            text
+        });
+        let text = text.await.unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Heard { status, headers: head.to_ascii_lowercase(), body: body.to_owned() }
+    }
+
+    async fn snapshot(at: SocketAddr) -> Value {
+        let heard = ask(at, "GET", "/debug/snapshot", &[("host", &at.to_string())]).await;
+        assert_eq!(heard.status, 200, "{}", heard.body);
+        serde_json::from_str(&heard.body).unwrap()
+    }
+
+    async fn start(wire: &Wire) -> (Handle, SocketAddr) {
+        let builder = Runtime::builder().vendor(clay(wire)).vendor(retell(wire)).placement(TWO).debug_http(LOOPBACK);
+        let mainstay = builder.start().await.unwrap().handle();
+        let at = mainstay.debug_http().unwrap();
+        (mainstay, at)
+    }
+
+    fn keys(value: &Value) -> BTreeSet<&str> {
+        value.as_object().unwrap().keys().map(String::as_str).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_snapshot_has_its_shape_and_is_not_kept_by_anybody() {
+        let wire = Wire::usually(ok(200));
+        let (mainstay, at) = start(&wire).await;
+        mainstay.call(Call::new("clay", "push-row", lead(1))).await.unwrap();
+        let seen = snapshot(at).await;
+        let expected = [
+            "at",
+            "calls",
+            "events",
+            "health",
+            "open_effects",
+            "overdue_total",
+            "parked",
+            "shutting_down",
+            "tree",
+            "vendors",
+            "version",
+        ];
+        assert_eq!(keys(&seen), BTreeSet::from(expected));
+        assert_eq!(keys(&seen["vendors"]), BTreeSet::from(["clay", "retell"]));
+        let expected = ["breaker", "budget", "calls", "client", "down", "fallback", "gate", "keys", "lanes"];
+        assert_eq!(keys(&seen["vendors"]["clay"]), BTreeSet::from(expected));
+        let expected = [
+            "accepted",
+            "cached",
+            "cancelled",
+            "dead_lettered",
+            "delivered",
+            "local",
+            "lost",
+            "offered",
+            "queued",
+            "refused",
+            "under_way",
+            "unknown",
+        ];
+        assert_eq!(keys(&seen["calls"]), BTreeSet::from(expected));
+        assert_eq!(keys(&seen["tree"]), BTreeSet::from(["fatal", "supervisors", "totals"]));
+        assert_eq!((&seen["calls"]["delivered"], &seen["version"]), (&1.into(), &env!("CARGO_PKG_VERSION").into()));
+        let supervisors: Vec<_> = seen["tree"]["supervisors"].as_array().unwrap().iter().map(|s| &s["id"]).collect();
+        assert_eq!(supervisors, ["runtime", "clay", "retell"]);
+
+        let heard = ask(at, "GET", "/debug/snapshot", &[("host", &at.to_string())]).await;
+        for header in ["content-type: application/json", "cache-control: no-store", "x-content-type-options: nosniff"] {
+            assert!(heard.headers.contains(header), "{}", heard.headers);
+        }
+        assert!(
+            !heard.headers.contains("access-control") && !heard.headers.contains("set-cookie"),
+            "{}",
+            heard.headers
+        );
+        mainstay.shutdown(Duration::from_secs(10)).await;
+        assert!(TcpStream::connect(at).is_err(), "with the runtime its endpoint is gone");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn only_the_address_itself_may_be_named_as_host() {
+        let (mainstay, at) = start(&Wire::usually(ok(200))).await;
+        let port = at.port();
+        for host in [format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("[::1]:{port}")] {
+            let heard = ask(at, "GET", "/debug/snapshot", &[("host", &host)]).await;
+            assert_eq!(heard.status, 200, "{host}");
+        }
+        let other = port ^ 1;
+        for host in [
+            format!("evil.test:{port}"),
+            format!("127.0.0.1.evil.test:{port}"),
+            format!("localhost.evil.test:{port}"),
+            format!("0.0.0.0:{port}"),
+            format!("127.0.0.1:{other}"),
+            "127.0.0.1".into(),
+            String::new(),
+        ] {
+            let heard = ask(at, "GET", "/debug/snapshot", &[("host", &host)]).await;
+            assert_eq!(heard.status, 421, "{host}");
+            assert!(!heard.body.contains("budget"));
+        }
+        assert_eq!(ask(at, "GET", "/debug/snapshot", &[]).await.status, 421, "no host at all");
+        mainstay.shutdown(Duration::from_secs(10)).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn pages_of_other_origins_other_paths_and_other_methods_get_nothing() {
+        let (mainstay, at) = start(&Wire::usually(ok(200))).await;
+        let host = at.to_string();
+        let own = format!("http://{host}");
+        for header in [
+            ("origin", "https://evil.test"),
+            ("origin", "null"),
+            ("origin", &own),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
+        ] {
+            let heard = ask(at, "GET", "/debug/snapshot", &[("host", &host), header]).await;
+            assert_eq!(heard.status, 403, "{header:?}");
+            assert!(!heard.headers.contains("access-control"));
+        }
+        for site in ["none", "same-origin"] {
+            let heard = ask(at, "GET", "/debug/snapshot", &[("host", &host), ("sec-fetch-site", site)]).await;
+            assert_eq!(heard.status, 200, "{site}");
+        }
+        for path in ["/", "/debug", "/debug/snapshot/", "/debug/snapshot/clay", "/debug/../debug/snapshot", "/metrics"]
+        {
+            let heard = ask(at, "GET", path, &[("host", &host)]).await;
+            assert_eq!(heard.status, 404, "{path}");
+            assert!(heard.body.contains("GET /debug/snapshot"), "it says where to look: {}", heard.body);
+        }
+        for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+            let heard = ask(at, method, "/debug/snapshot", &[("host", &host), ("content-length", "0")]).await;
+            assert_eq!(heard.status, 405, "{method}");
+            assert!(heard.headers.contains("allow: get"), "{}", heard.headers);
+        }
+        mainstay.shutdown(Duration::from_secs(10)).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn it_answers_with_fresh_figures_while_a_worker_is_blocked() {
+        let wire = Wire::usually(ok(201));
+        let blocker = Blocker::of("clay/breaker", "ticket");
+        let builder = Runtime::builder().vendor(clay(&wire)).vendor(retell(&wire)).placement(TWO).debug_http(LOOPBACK);
+        // The watchdog is far away: it is not what helps here.
+        let builder = builder.with(|runtime| runtime.watchdog.hang_after = Duration::from_secs(300));
+        let mainstay = builder.hazard(blocker.clone()).start().await.unwrap().handle();
+        let at = mainstay.debug_http().unwrap();
+        let held = mainstay.submit(Call::new("clay", "push-row", lead(1))).await.unwrap();
+        blocker.until_blocked().await;
+        let first = soon(snapshot(at)).await;
+        let call = Call::new("retell", "create-phone-call", phone()).key("reminder-1");
+        soon(mainstay.call(call)).await.unwrap();
+        let second = soon(snapshot(at)).await;
+        assert!(blocker.is_blocked());
+        assert_ne!(first["at"], second["at"]);
+        assert_eq!((&first["calls"]["delivered"], &second["calls"]["delivered"]), (&0.into(), &1.into()));
+        assert_eq!(
+            (&second["calls"]["under_way"], &second["vendors"]["clay"]["calls"]["under_way"]),
+            (&1.into(), &1.into())
+        );
+        blocker.let_go();
+        soon(held.outcome()).await.unwrap();
+        mainstay.shutdown(Duration::from_secs(10)).await;
+    }
+
+    /// Sockets of this process that listen.
+    fn listening() -> usize {
+        let mine: BTreeSet<String> = fs::read_dir("/proc/self/fd")
+            .unwrap()
+            .filter_map(|fd| {
+                Some(
+                    fs::read_link(fd.ok()?.path())
+                        .ok()?
+                        .to_str()?
+                        .strip_prefix("socket:[")?
+                        .trim_end_matches(']')
+                        .to_owned(),
+                )
+            })
+            .collect();
+        let tables =
+            ["/proc/self/net/tcp", "/proc/self/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
+        let listen = |line: &&str| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            fields.get(3) == Some(&"0A") && fields.get(9).is_some_and(|inode| mine.contains(*inode))
+        };
+        tables.iter().flat_map(|table| table.lines()).filter(listen).count()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn nothing_listens_until_it_is_asked_for() {
+        if !alone("endpoint::nothing_listens_until_it_is_asked_for") {
+            return;
+        }
+        let host = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        host.block_on(async {
+            let wire = Wire::usually(ok(200));
+            let mainstay = Runtime::builder().vendor(clay(&wire)).placement(TWO).start().await.unwrap().handle();
+            assert_eq!((mainstay.debug_http(), listening()), (None, 0));
+            let (other, _) = start(&wire).await;
+            assert_eq!(listening(), 1);
+            other.shutdown(Duration::from_secs(10)).await;
+            mainstay.shutdown(Duration::from_secs(10)).await;
+        });
+    }
+}
+
+/// Log lines, and everything else that leaves the process.
+mod words {
+    use std::{
+        collections::BTreeSet,
+        fs, io,
+        path::Path,
+        sync::{Arc, LazyLock, Mutex},
+        time::Duration,
+    };
+
+    use axum::{
+        Router,
+        body::Body,
+        extract::Request,
+        http::{HeaderMap, StatusCode},
+    };
+    use mainstay::{
+        Call, CallError, Clay, Completion, Credits, Event, Fact, Handle, Retell, Runtime, VendorConfig,
+        actors::{dlq::Filter, fact::BreakerState},
+        testing::{Chaos, ClayConfig, Episode, Fault, RetellConfig, Script, Simulator, SimulatorConfig, Vendor},
+    };
+    use serde_json::json;
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use crate::{
+        live::{PATIENCE, TWO, quick, retell_with_key, soon},
+        support::{Reply, Wire, clay, lead, ok, paused, start, until},
+    };
+
+    /// Every line of every target of ours, down to TRACE.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl MakeWriter<'_> for Log {
+        type Writer = Self;
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    impl Log {
+        fn lines(&self) -> Vec<String> {
+            String::from_utf8_lossy(&self.0.lock().unwrap()).lines().map(ToOwned::to_owned).collect()
+        }
+    }
+
+    static LOG: LazyLock<Log> = LazyLock::new(|| {
+        let log = Log::default();
+        let subscriber = tracing_subscriber::fmt().with_env_filter("mainstay=trace").with_ansi(false);
+        subscriber.with_writer(log.clone()).init();
+        log
+    });
+
+    #[test]
+    fn an_opening_breaker_is_said_once_at_warn_with_the_vendors_name() {
+        LazyLock::force(&LOG);
+        paused(async {
+            let wire = Wire::usually(Reply::Answer(500, json!({}), Duration::from_millis(1)));
+            let mainstay =
+                start([clay(&wire)
+                    .with(|config| config.profile = Clay::table("https://clay.test/hook").profile("clay-opens"))])
+                .await;
+            let mut facts = mainstay.subscribe();
+            for n in 0..40 {
+                let _ = mainstay.call(Call::new("clay-opens", "push-row", lead(n))).await;
+            }
+            let mut opened = 0;
+            while let Ok(Event { fact, .. }) = facts.try_recv() {
+                opened += usize::from(matches!(fact, Fact::BreakerChanged { to: BreakerState::Open, .. }));
+            }
+            assert_eq!(opened, 1);
+            assert!(wire.count() < 40);
+            let said: Vec<_> =
+                LOG.lines().into_iter().filter(|line| line.contains("clay-opens circuit OPEN")).collect();
+            assert_eq!(said.len(), 1, "{said:#?}");
+            assert!(said[0].contains(" WARN ") && said[0].contains("mainstay::breaker:"), "{}", said[0]);
+            // And its way back, once each, without alarm.
+            wire.now_usually(ok(200));
+            tokio::time::sleep(Duration::from_secs(3_600)).await;
+            mainstay.call(Call::new("clay-opens", "push-row", lead(99))).await.unwrap();
+            until(&mainstay, |s| s.vendors["clay-opens"].breaker.state == BreakerState::Closed).await;
+            for word in ["HALF-OPEN", "CLOSED"] {
+                let said: Vec<_> = LOG
+                    .lines()
+                    .into_iter()
+                    .filter(|line| line.contains(&format!("clay-opens circuit {word}")))
+                    .collect();
+                assert_eq!(said.len(), 1, "{said:#?}");
+                assert!(said[0].contains(" INFO "), "{}", said[0]);
+            }
+        });
+    }
+
+    /// Texts that may stand nowhere, and one of a payload, which may stand in a dead letter only.
+    struct Canaries {
+        key: String,
+        token: String,
+        webhook: String,
+        payload: String,
+    }
+
+    impl Canaries {
+        fn new() -> Self {
+            Self {
+                key: "key_canary_5f0c1d".into(),
+                token: "token_canary_77aa02".into(),
+                webhook: "ca9a41e5-0000-4000-8000-00000000c1a7".into(),
+                payload: "payload_canary_19e3b8".into(),
+            }
+        }
+
+        fn secrets(&self) -> [&str; 3] {
+            [&self.key, &self.token, &self.webhook]
+        }
+
+        fn none_in(&self, what: &str, text: &str) {
+            for secret in self.secrets() {
+                if let Some(at) = text.find(secret) {
+                    let from = text.floor_char_boundary(at.saturating_sub(200));
+                    panic!("{secret} is in {what}: ...{}", &text[from..at + secret.len()]);
+                }
+            }
+        }
+
+        fn payload(&self, n: usize) -> serde_json::Value {
+            json!({ "lead_id": n, "note": self.payload, "from_number": "+14155550100", "to_number": "+14155550101" })
+        }
+    }
+
+    fn bytes_of(dir: &Path) -> Vec<u8> {
+        let mut all = Vec::new();
+        let mut todo = vec![dir.to_owned()];
+        while let Some(dir) = todo.pop() {
+            for entry in fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                match path.is_dir() {
+                    true => todo.push(path),
+                    false => all.extend(fs::read(path).unwrap()),
+                }
+            }
+        }
+        all
+    }
+
+    fn has(bytes: &[u8], text: &str) -> bool {
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    }
+
+    async fn one_of_each(mainstay: &Handle, canaries: &Canaries, round: usize) -> Vec<CallError> {
+        let calls = [
+            Call::new("clay", "push-row", canaries.payload(2 * round)),
+            Call::new("clay", "push-row", canaries.payload(2 * round + 1)).without_fallback(),
+            Call::new("retell", "create-phone-call", canaries.payload(round)).key(format!("reminder-{round}")),
+        ];
+        let mut errors = Vec::new();
+        for call in calls {
+            errors.extend(soon(mainstay.call(call.deadline(Duration::from_millis(900)))).await.err());
+        }
+        errors
+    }
+
+    /// A vendor that repeats what it was sent in its errors, as some gateways do.
+    async fn echo() -> String {
+        let answer = async |headers: HeaderMap, request: Request<Body>| {
+            let sent = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+            let words =
+                format!("no access to {} with {}{}", request.uri(), sent("authorization"), sent("x-clay-webhook-auth"));
+            (StatusCode::UNAUTHORIZED, axum::Json(json!({ "message": words })))
+        };
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+        format!("http://{address}")
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_secret_is_in_any_log_line_snapshot_fact_error_letter_or_file() {
+        LazyLock::force(&LOG);
+        let canaries = Canaries::new();
+        let usual = quick();
+        let vendors = Simulator::start(SimulatorConfig {
+            clay: ClayConfig {
+                token: Some(canaries.token.clone()),
+                webhook_id: canaries.webhook.parse().unwrap(),
+                ..usual.clay.clone()
+            },
+            retell: RetellConfig { api_key: canaries.key.clone(), ..usual.retell.clone() },
+            ..usual
+        })
+        .unwrap();
+        let echo = echo().await;
+        let table = |url: String| Clay {
+            token: Some(canaries.token.clone().into()),
+            timeout: Duration::from_millis(300),
+            ..Clay::table(url)
+        };
+        let workspace = |base: String| Retell {
+            base_url: base.into(),
+            timeout: Duration::from_millis(300),
+            ..retell_with_key(&vendors, &canaries.key)
+        };
+        let plenty = Credits::whole(1_000_000);
+        let wide = |config: VendorConfig| {
+            config.daily_limit(plenty).with(|config| {
+                config.gate.rate = None;
+                config.breaker.rate = None;
+                config.breaker.streak = None;
+            })
+        };
+        let dir = tempfile::tempdir().unwrap();
+        // The actors crash now and then, too: a crash says what was in hand.
+        let chaos = Arc::new(Chaos::seeded(3).panic_every(40, "*"));
+        let builder = Runtime::builder()
+            .vendor(wide(VendorConfig::clay("clay", table(vendors.clay_url()))))
+            .vendor(wide(VendorConfig::retell("retell", workspace(vendors.retell_url()))))
+            .vendor(wide(VendorConfig::clay("clay-echo", table(format!("{echo}/hook/{}", canaries.webhook)))))
+            .vendor(wide(VendorConfig::retell("retell-echo", workspace(echo))))
+            .data_dir(dir.path())
+            .placement(TWO)
+            .hazard(chaos.clone())
+            .debug_http("127.0.0.1:0".parse().unwrap())
+            .with(|runtime| {
+                runtime.child.intensity.max_restarts = 1_000;
+                runtime.supervisor.max_restarts = 1_000;
+            });
+        canaries.none_in("a builder", &format!("{builder:?}"));
+        let runtime = builder.start().await.unwrap();
+        let mainstay = runtime.handle();
+        let mut facts = mainstay.subscribe();
+
+        let faults = [
+            None,
+            Some(Fault::Status { code: 500, effect: false }),
+            Some(Fault::Status { code: 401, effect: false }),
+            Some(Fault::TooMany { retry_after_secs: None }),
+            Some(Fault::Reset { effect: true }),
+            Some(Fault::CutBody { effect: true }),
+            Some(Fault::BlackHole { effect: false }),
+            Some(Fault::FalseSuccess),
+            Some(Fault::Malformed),
+            // The last: it blocks the budget.
+            Some(Fault::Status { code: 402, effect: false }),
+        ];
+        let mut errors = Vec::new();
+        for (round, fault) in faults.into_iter().enumerate() {
+            let script = fault.map_or_else(Script::default, |fault| {
+                Script::default()
+                    .episode(Episode::always(Vendor::Clay, fault))
+                    .episode(Episode::always(Vendor::Retell, fault))
+            });
+            vendors.set_script(script).unwrap();
+            errors.extend(one_of_each(&mainstay, &canaries, round).await);
+        }
+        vendors.stop().await;
+        errors.extend(one_of_each(&mainstay, &canaries, faults.len()).await);
+        for (n, vendor) in ["clay-echo", "retell-echo"].into_iter().enumerate() {
+            let operation = if n == 0 { "push-row" } else { "create-phone-call" };
+            let call = Call::new(vendor, operation, canaries.payload(99)).key("echo");
+            let error = soon(mainstay.call(call)).await.unwrap_err();
+            assert!(error.to_string().contains("no access to"), "{error}");
+            errors.push(error);
+        }
+        let astray = Call::new("clay", "push-row", canaries.payload(100)).lane("urgent");
+        errors.push(soon(mainstay.call(astray)).await.unwrap_err());
+        chaos.stop();
+        assert!(errors.len() > 10, "{errors:#?}");
+        for error in &errors {
+            canaries.none_in("an error", &format!("{error} {error:?} {error:#?}"));
+        }
+
+        let seen = mainstay.snapshot();
+        canaries.none_in("a snapshot", &serde_json::to_string(&seen).unwrap());
+        canaries.none_in("a snapshot's Debug", &format!("{seen:?} {mainstay:?} {runtime:?}"));
+        let mut stated = String::new();
+        while let Ok(event) = facts.try_recv() {
+            stated += &serde_json::to_string(&event).unwrap();
+        }
+        canaries.none_in("a fact", &stated);
+        assert!(stated.contains("attempt_ended") && !stated.contains(&canaries.payload));
+        assert!(!serde_json::to_string(&seen).unwrap().contains(&canaries.payload));
+        let mut letters = String::new();
+        for kind in mainstay::actors::dlq::Kind::ALL {
+            mainstay.dead_letters().export(Filter::kind(kind), |line| letters += line).await.unwrap();
+        }
+        canaries.none_in("a letter", &letters);
+        assert!(letters.contains(&canaries.payload), "the payload is the call");
+        let unheard =
+            mainstay.complete("00000000-0000-4000-8000-000000000000".parse().unwrap(), Completion::happened(None));
+        canaries.none_in("an error", &format!("{:?}", unheard.await));
+        let report = runtime.shutdown(PATIENCE).await;
+        canaries.none_in("a report", &format!("{report:?}"));
+        assert!(report.calls.add_up() && report.calls.lost == 0, "{report:?}");
+
+        let files = bytes_of(dir.path());
+        assert!(has(&files, &canaries.payload), "the search finds what is there");
+        for secret in canaries.secrets() {
+            assert!(!has(&files, secret), "{secret} is in the data directory");
+        }
+        let lines = LOG.lines();
+        let whole = lines.join("\n");
+        canaries.none_in("the log", &whole);
+        assert!(!whole.contains(&canaries.payload), "no payload is logged");
+        let targets: BTreeSet<&str> =
+            lines.iter().filter_map(|line| line.split("mainstay::").nth(1)?.split(':').next()).collect();
+        const CONCERNS: [&str; 17] = [
+            "breaker",
+            "budget",
+            "call",
+            "client",
+            "debug",
+            "dlq",
+            "effects",
+            "fallback",
+            "gate",
+            "gateway",
+            "health",
+            "idempotency",
+            "lane",
+            "net",
+            "runtime",
+            "store",
+            "supervision",
+        ];
+        let strange: Vec<_> =
+            targets.iter().filter(|found| !CONCERNS.contains(found) && **found != "simulator").collect();
+        assert!(strange.is_empty(), "a concern has one target: {strange:?}");
+        for concern in ["breaker", "call", "client", "debug", "dlq", "gateway", "health", "runtime", "supervision"] {
+            assert!(targets.contains(concern), "nothing was said by {concern}: {targets:?}");
+        }
+    }
+}
