@@ -1,5 +1,5 @@
 //! Promises that hold in the corners: leases that run out, replays of unknown calls, lost loops, parked actors.
-
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may")]
 mod support;
 
 use std::{sync::Arc, time::Duration};

@@ -142,6 +142,11 @@ impl Resident for BulkheadActor {
         }
     }
 
+    /// A permit must not stay out because its report crashed the lane; the tickets that wait go on with the next message.
+    fn on_set_aside(&mut self, report: &GrantReport) {
+        let _ = self.inc.commit(|_| (), |lane, ()| lane.release(report.grant));
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         let now = self.parts.clock.now();
         self.inc.read(|lane| lane.next_deadline(now))

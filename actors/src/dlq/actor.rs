@@ -163,6 +163,11 @@ impl Resident for DlqActor {
         self.say(meant);
     }
 
+    /// What is on disk must be seen here, even if nothing can be said of it.
+    fn on_set_aside(&mut self, change: &Change) {
+        let _ = self.inc.commit(|_| change.clone(), Dlq::apply);
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         let due = self.inc.read(|index| index.next_due(self.parts.clock.now()))?;
         let again = self.reminded.map(|last| last + REMIND);

@@ -59,6 +59,7 @@ impl<A: Resident> Pump<A> {
         if attempts > REPORT_ATTEMPTS_MAX {
             vault.reports().applied(seq);
             vault.overseer().on_report_set_aside(super::Child::id(&**vault), attempts - 1);
+            actor.on_set_aside(report);
             return;
         }
         actor.on_report(report, ctx);

@@ -50,6 +50,10 @@ pub trait Resident: Actor<Context = Context<Self>> + Unpin {
     /// The moment of [`Self::next_deadline`] has come.
     fn on_deadline(&mut self, _ctx: &mut Context<Self>) {}
 
+    /// A report crashed this actor too often and is not delivered again: what of it can be applied without anything else.
+    /// Called once; a panic here loses the report.
+    fn on_set_aside(&mut self, _report: &Self::Report) {}
+
     /// Publishes what others may see; called after each batch that may have changed it.
     fn publish(&mut self) {}
 }
