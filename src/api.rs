@@ -1,20 +1,28 @@
 //! The runtime as an actor, for applications that are actors themselves.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::{
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
 
-use actix::{Actor, Context, Handler, Message, ResponseFuture};
+use actix::{Actor, Context, Handler, Message, MessageResult, ResponseFuture};
 use mainstay_actors::{
     call::Call,
+    fact::Event,
     ids::CallId,
     kernel::{Incarnation, Resident},
     refusal::{Guard, Reason, Refusal},
 };
 
+use tokio::sync::broadcast;
+
 use crate::{
     answer::{Answer, CallError, Completion},
+    debug::{GetSnapshot, Snapshot},
     error::NotOpen,
     handle::{Handle, Receipt},
-    runtime::Core,
+    letters::DeadLetters,
+    runtime::{Core, ShutdownReport},
 };
 
 /// Makes a call; the answer is its end.
@@ -44,6 +52,33 @@ pub struct Complete {
 
 impl Message for Complete {
     type Result = Result<(), NotOpen>;
+}
+
+/// Asks for every fact from now on; `None` once the runtime is gone.
+#[derive(Debug, Clone, Copy)]
+pub struct Subscribe;
+
+impl Message for Subscribe {
+    type Result = Option<broadcast::Receiver<Event>>;
+}
+
+/// Asks for the parked calls; `None` once the runtime is gone.
+#[derive(Debug, Clone, Copy)]
+pub struct GetDeadLetters;
+
+impl Message for GetDeadLetters {
+    type Result = Option<DeadLetters>;
+}
+
+/// Stops the runtime in order; see [`Handle::shutdown`]. `None` once it is gone.
+#[derive(Debug, Clone, Copy)]
+pub struct Shutdown {
+    /// How long what is under way may take.
+    pub deadline: Duration,
+}
+
+impl Message for Shutdown {
+    type Result = Option<ShutdownReport>;
 }
 
 /// The way back to the runtime: set once it stands, and empty once it is gone.
@@ -107,5 +142,38 @@ impl Handler<Complete> for ApiActor {
                 Err(_) => Err(NotOpen { call }),
             }
         })
+    }
+}
+
+impl Handler<GetSnapshot> for ApiActor {
+    type Result = Option<Box<Snapshot>>;
+
+    fn handle(&mut self, _: GetSnapshot, _: &mut Context<Self>) -> Self::Result {
+        Some(Box::new(self.handle_for("get_snapshot").ok()?.snapshot()))
+    }
+}
+
+impl Handler<Subscribe> for ApiActor {
+    type Result = MessageResult<Subscribe>;
+
+    fn handle(&mut self, _: Subscribe, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.handle_for("subscribe").ok().map(|handle| handle.subscribe()))
+    }
+}
+
+impl Handler<GetDeadLetters> for ApiActor {
+    type Result = MessageResult<GetDeadLetters>;
+
+    fn handle(&mut self, _: GetDeadLetters, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.handle_for("get_dead_letters").ok().map(|handle| handle.dead_letters()))
+    }
+}
+
+impl Handler<Shutdown> for ApiActor {
+    type Result = ResponseFuture<Option<ShutdownReport>>;
+
+    fn handle(&mut self, Shutdown { deadline }: Shutdown, _: &mut Context<Self>) -> Self::Result {
+        let handle = self.handle_for("shutdown");
+        Box::pin(async move { Some(handle.ok()?.shutdown(deadline).await) })
     }
 }

@@ -123,7 +123,9 @@ impl Handle {
         Ok(())
     }
 
-    /// The same as actix messages: `Call`, `Submit`, `Complete`.
+    /// The same as actix messages: [`MakeCall`](crate::MakeCall), [`Submit`](crate::Submit), [`Complete`](crate::Complete),
+    /// [`GetSnapshot`](crate::debug::GetSnapshot), [`Subscribe`](crate::Subscribe),
+    /// [`GetDeadLetters`](crate::GetDeadLetters), [`Shutdown`](crate::Shutdown).
     pub fn address(&self) -> Addr<ApiActor> {
         self.core.api.clone()
     }

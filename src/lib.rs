@@ -33,7 +33,7 @@ pub mod testing;
 mod wiring;
 
 pub use answer::{Answer, Because, CallError, Completion, Delivered};
-pub use api::{ApiActor, Complete, MakeCall, Submit};
+pub use api::{ApiActor, Complete, GetDeadLetters, MakeCall, Shutdown, Submit, Subscribe};
 pub use attempts::CRASHES_MAX;
 pub use builder::Builder;
 pub use config::{RedriveConfig, RuntimeConfig, VendorConfig};

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use mainstay::{
-    Answer, Complete, Completion, Credits, GetSnapshot, MakeCall, Placement, Runtime, Submit, testing::Simulator,
+    Answer, Complete, Completion, Credits, GetDeadLetters, GetSnapshot, MakeCall, Placement, Runtime, Shutdown, Submit,
+    Subscribe, actors::dlq::Filter, testing::Simulator,
 };
 
 use crate::{
@@ -45,7 +46,15 @@ fn talks_to_the_runtime_by_messages(placement: Placement) {
         let snapshot = settled("retell", 120).await;
         assert!(snapshot.vendors.values().all(|vendor| vendor.budget.reserved == Credits::ZERO));
 
-        let report = runtime.shutdown(Duration::from_secs(10)).await;
+        let mut facts = soon(api.send(Subscribe)).await.unwrap().unwrap();
+        let letters = soon(api.send(GetDeadLetters)).await.unwrap().unwrap();
+        assert!(soon(letters.list(Filter::default(), None)).await.unwrap().letters.is_empty());
+        assert!(soon(api.send(GetSnapshot)).await.unwrap().is_some_and(|seen| seen.calls.delivered == 2));
+        soon(api.send(MakeCall(row(3)))).await.unwrap().unwrap();
+        assert!(soon(facts.recv()).await.is_ok());
+
+        drop(runtime);
+        let report = soon(api.send(Shutdown { deadline: Duration::from_secs(10) })).await.unwrap().unwrap();
         assert!(report.drained && report.calls.add_up());
         assert!(soon(api.send(MakeCall(row(2)))).await.is_err(), "its mailbox is closed");
         assert!(soon(debug.send(GetSnapshot)).await.is_err());

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::{Auth, Completion, CostRule, KeyCarrier, KeySource, Method, Operation, Profile, Repeat, RetryConfig, Rule};
+use super::{
+    Auth, Completion, CostRule, KeyCarrier, KeySource, Method, Operation, Profile, Repeat, RetryConfig, Rule, timeout,
+};
 use crate::{
     credits::Credits,
     ids::{NameError, OperationId, VendorId},
@@ -42,7 +44,7 @@ impl Clay {
             webhook: SecretString::from(webhook.into()),
             token: None,
             credits_per_row: Credits::whole(6),
-            timeout: Duration::from_secs(10),
+            timeout: timeout::CLAY_SUBMIT,
             callback_within: Duration::from_secs(30 * 60),
             repeat: Repeat::Never,
         }

@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 pub use classify::{Answer, Classified, RETRY_AFTER_MAX, Rule, classify, retry_after};
 pub use clay::{CORRELATION_COLUMN, Clay};
 pub use cost::CostRule;
-pub use operation::{Auth, Completion, KeyCarrier, KeySource, Method, Operation, Repeat};
+pub use operation::{Auth, Completion, KeyCarrier, KeySource, Method, Operation, Repeat, timeout};
 pub use retell::Retell;
 pub use retry::{Next, RetryConfig, next};
 

@@ -8,6 +8,23 @@ use serde::Serialize;
 use super::CostRule;
 use crate::{credits::Credits, faults::Faults};
 
+/// The seeds' request timeouts by kind of operation, for a vendor's profile to choose from. The seeds' fourth, 5 s to connect,
+/// is the client's.
+pub mod timeout {
+    use std::time::Duration;
+
+    /// A usual request.
+    pub const REQUEST: Duration = Duration::from_secs(30);
+    /// An upload.
+    pub const UPLOAD: Duration = Duration::from_secs(120);
+    /// A long poll.
+    pub const LONG_POLL: Duration = Duration::from_secs(300);
+    /// Seed B's submission of a row to Clay.
+    pub const CLAY_SUBMIT: Duration = Duration::from_secs(10);
+    /// Placing a phone call, as in Retell's own SDK.
+    pub const RETELL_CREATE: Duration = Duration::from_secs(120);
+}
+
 /// The HTTP method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::{Auth, Completion, CostRule, KeyCarrier, KeySource, Method, Operation, Profile, Repeat, RetryConfig, Rule};
+use super::{
+    Auth, Completion, CostRule, KeyCarrier, KeySource, Method, Operation, Profile, Repeat, RetryConfig, Rule, timeout,
+};
 use crate::{
     credits::Credits,
     ids::{NameError, OperationId, VendorId},
@@ -42,7 +44,7 @@ impl Retell {
             api_key: SecretString::from(api_key.into()),
             base_url: SecretString::from("https://api.retellai.com".to_owned()),
             cents_per_call: Credits::whole(310),
-            timeout: Duration::from_secs(120),
+            timeout: timeout::RETELL_CREATE,
             call_max: Duration::from_secs(65 * 60),
             repeat: Repeat::Never,
         }
