@@ -383,8 +383,8 @@ mod words {
         fn none_in(&self, what: &str, text: &str) {
             for secret in self.secrets() {
                 if let Some(at) = text.find(secret) {
-                    let from = text.floor_char_boundary(at.saturating_sub(200));
-                    panic!("{secret} is in {what}: ...{}", &text[from..at + secret.len()]);
+                    let before = String::from_utf8_lossy(&text.as_bytes()[at.saturating_sub(200)..at]);
+                    panic!("{secret} is in {what}: ...{before}{secret}");
                 }
             }
         }
