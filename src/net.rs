@@ -52,7 +52,6 @@ impl Line {
 
 /// A running server. Dropping it cuts every connection.
 #[derive(Debug)]
-#[cfg_attr(not(feature = "testing"), allow(dead_code, reason = "the debug endpoint is closed by dropping it"))]
 pub(crate) struct Server {
     address: SocketAddr,
     stop: oneshot::Sender<Duration>,
@@ -87,7 +86,6 @@ impl Server {
     }
 
     /// Stops accepting, lets the requests in hand finish within `grace`, then cuts what is left.
-    #[cfg_attr(not(feature = "testing"), allow(dead_code, reason = "the debug endpoint is closed by dropping it"))]
     pub(crate) async fn stop(self, grace: Duration) {
         let Self { stop, mut accepting, .. } = self;
         let _ = stop.send(grace);

@@ -336,6 +336,10 @@ impl Core {
         }
         let report = ShutdownReport { drained, still_under_way, calls: gateway.tally.total() };
         tracing::info!(target: "mainstay::runtime", drained, still_under_way, "the runtime stops");
+        #[cfg(feature = "debug-http")]
+        if let Some(http) = &self.http {
+            http.stop().await;
+        }
         if let Some(thread) = self.stop() {
             // What the store took on is written when its thread ends; a disk that hangs does not hold up the host.
             let ended = tokio::task::spawn_blocking(move || thread.join());

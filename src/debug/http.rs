@@ -7,6 +7,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use axum::{
@@ -21,6 +22,9 @@ use parking_lot::Mutex;
 
 use super::Look;
 use crate::net::{Limits, Server};
+
+/// How long a request in hand may take at the end.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The open face. Dropping it cuts its connections.
 pub(crate) struct DebugHttp {
@@ -49,6 +53,15 @@ impl DebugHttp {
         self.address
     }
 
+    /// Closes it, with whoever is being answered answered. Its address is free when this returns.
+    pub(crate) async fn stop(&self) {
+        let server = self.server.lock().take();
+        if let Some(server) = server {
+            server.stop(GRACE).await;
+        }
+    }
+
+    /// Cuts it off, without a wait.
     pub(crate) fn close(&self) {
         drop(self.server.lock().take());
     }
