@@ -267,9 +267,6 @@ impl Handler<Purge> for DlqActor {
         self.inc.begin("purge", None);
         let (clock, lease) = (self.parts.clock.now(), self.lease());
         let filter = super::Filter::ids(ids);
-        if filter.ids.is_empty() {
-            return Box::pin(async { Ok(0) });
-        }
         let chosen = self.inc.commit(
             |index| index.select(&filter, None, usize::MAX, clock, false),
             |index, seqs| {

@@ -191,8 +191,8 @@ impl Dlq {
     /// Letters that match, in order, behind `after`, at most `max`; those that are out only when `out_too`.
     pub fn select(&self, filter: &Filter, after: Option<u64>, max: usize, at: Instant, out_too: bool) -> Vec<u64> {
         let fits = |seq: &u64, entry: &Entry| self.fits(filter, entry) && (out_too || !self.is_out(*seq, at));
-        if !filter.ids.is_empty() {
-            let named: BTreeSet<u64> = filter.ids.iter().filter_map(|id| self.by_id.get(id).copied()).collect();
+        if let Some(ids) = &filter.ids {
+            let named: BTreeSet<u64> = ids.iter().filter_map(|id| self.by_id.get(id).copied()).collect();
             let named = named.into_iter().filter(|seq| after.is_none_or(|after| *seq > after));
             return named.filter(|seq| self.entries.get(seq).is_some_and(|entry| fits(seq, entry))).take(max).collect();
         }
@@ -205,7 +205,7 @@ impl Dlq {
         let state = &entry.state;
         let kind = match filter.kind {
             Some(kind) => state.kind == kind,
-            None => state.kind != Kind::Unknown || !filter.ids.is_empty(),
+            None => state.kind != Kind::Unknown || filter.ids.is_some(),
         };
         let vendor = filter.vendor.as_ref().is_none_or(|vendor| *vendor == entry.vendor);
         kind && vendor && filter.class.is_none_or(|class| class == state.class)

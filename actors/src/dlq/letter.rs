@@ -179,8 +179,8 @@ pub struct Filter {
     pub vendor: Option<VendorId>,
     /// Only with this class of error.
     pub class: Option<Class>,
-    /// Only these; empty means all.
-    pub ids: Vec<LetterId>,
+    /// Only these. `None` means all; an empty list means none.
+    pub ids: Option<Vec<LetterId>>,
 }
 
 impl Filter {
@@ -208,6 +208,6 @@ impl Filter {
 
     /// By their ids.
     pub fn ids(ids: impl IntoIterator<Item = LetterId>) -> Self {
-        Self { ids: ids.into_iter().collect(), ..Self::default() }
+        Self { ids: Some(ids.into_iter().collect()), ..Self::default() }
     }
 }

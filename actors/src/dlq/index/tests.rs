@@ -117,6 +117,7 @@ fn a_selection_takes_what_it_names_and_unknown_ones_only_when_asked_for() {
     assert_eq!(select(Filter::default().vendor("retell").unwrap()), [1, 3]);
     assert_eq!(select(Filter::kind(Kind::Unknown)), [unknown]);
     assert_eq!(select(Filter::ids([id(5), id(3), id(5), id(99)])), [3, unknown], "once each, in order");
+    assert_eq!(select(Filter::ids([])), [0u64; 0], "no id names no letter");
     assert_eq!(select(Filter::ids([id(5), id(3)]).class(Class::Connect)), [3]);
     assert_eq!(select(Filter { kind: Some(Kind::Dead), ..Filter::ids([id(5)]) }), [0u64; 0]);
     assert_eq!(index.select(&Filter::default(), Some(1), 2, now, false), [2, 3]);
@@ -179,8 +180,8 @@ impl Naive {
 
     fn select(&self, filter: &Filter, after: Option<u64>, max: usize, now: Instant, out_too: bool) -> Vec<u64> {
         let fits = |entry: &Entry| {
-            let (kind, named) = (entry.state.kind, filter.ids.contains(&entry.id));
-            (named || filter.ids.is_empty())
+            let (kind, named) = (entry.state.kind, filter.ids.as_ref().is_some_and(|ids| ids.contains(&entry.id)));
+            (named || filter.ids.is_none())
                 && (filter.kind == Some(kind) || filter.kind.is_none() && (named || kind != Kind::Unknown))
                 && (filter.vendor.is_none() || filter.vendor.as_ref() == Some(&entry.vendor))
                 && (filter.class.is_none() || filter.class == Some(entry.state.class))
@@ -371,7 +372,7 @@ proptest! {
         let mut index = Dlq::new(100, 0, letters.clone());
         index.apply_out(&out.keys().copied().collect::<Vec<_>>(), now + LEASE);
         let naive = Naive { letters, out, ..Naive::default() };
-        let ids = ids.into_iter().map(id).collect();
+        let ids = (!ids.is_empty()).then(|| ids.into_iter().map(id).collect());
         let filter = Filter { kind, class, vendor: name.map(vendor), ids };
         prop_assert_eq!(index.select(&filter, after, max, now, out_too), naive.select(&filter, after, max, now, out_too));
         // Page by page it is the same, each letter once.
