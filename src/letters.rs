@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix::Handler;
 use mainstay_actors::{
     dlq::{DlqActor, DlqError, Filter, Kind, LetterId, List, PAGE_MAX, Page, ParkedLetter, Purge, Replay},
+    fact::FinalState,
     idempotency::{End, KeyReport},
     kernel::Lost,
 };
@@ -77,28 +78,34 @@ impl DeadLetters {
         }
     }
 
-    /// Removes letters for good. Their calls are not done any more, and their keys are free; the key of an unknown one stays
+    /// Removes letters for good. Their calls are not done any more and count as cancelled, and their keys are free; the key of an unknown one stays
     /// blocked, because its effect may have happened. Returns how many were there.
     ///
     /// # Errors
     ///
     /// [`LettersError`] when the store or its actor does not answer.
     pub async fn purge(&self, ids: Vec<LetterId>) -> Result<u64, LettersError> {
-        let mut purged = 0;
+        let mut number = 0;
         for some in ids.chunks(PAGE_MAX) {
             let page = self.list(Filter::ids(some.to_vec()), None).await?;
-            purged += self.ask(|| Purge { ids: some.to_vec() }).await?;
-            page.letters
-                .iter()
-                .filter(|parked| parked.state.kind != Kind::Unknown)
-                .for_each(|parked| self.free(parked));
+            let purged = self.ask(|| Purge { ids: some.to_vec() }).await?;
+            number += purged.gone.len() as u64;
+            let gone = |parked: &&ParkedLetter| purged.gone.contains(&parked.letter.id);
+            page.letters.iter().filter(gone).for_each(|parked| self.let_go(parked));
+            if let Some(error) = purged.failed {
+                return Err(DlqError::from(error).into());
+            }
         }
-        Ok(purged)
+        Ok(number)
     }
 
-    /// Nobody stands for the key of this letter any more. One that is being done right now holds its key, and keeps it.
-    fn free(&self, parked: &ParkedLetter) {
+    /// A person took the call back: it counts as cancelled, and nobody stands for its key any more.
+    fn let_go(&self, parked: &ParkedLetter) {
         let letter = &parked.letter;
+        self.gateway.tally.moved(&letter.vendor, state_of(parked.state.kind), FinalState::Cancelled);
+        if parked.state.kind == Kind::Unknown {
+            return;
+        }
         if let (Some(route), Some(key)) = (self.gateway.routes.get(&letter.vendor), &letter.key) {
             let report = KeyReport::Resolved { key: key.clone(), call: letter.call, end: End::Free };
             route.key_reports.push(report);
@@ -120,5 +127,14 @@ impl DeadLetters {
                 Err(lost) => return Err(lost.into()),
             }
         }
+    }
+}
+
+/// Where the call of a parked letter stands.
+pub(crate) fn state_of(kind: Kind) -> FinalState {
+    match kind {
+        Kind::Dead => FinalState::DeadLettered,
+        Kind::Later => FinalState::Queued,
+        Kind::Unknown => FinalState::Unknown,
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     endings::{QUEUE_PAUSE, delivered, due_of, finish, operation_of},
     entry::{Entry, Origin},
     gateway::{Gateway, Shared, panic_text},
+    letters::state_of,
     place::{NotTaken, Place},
 };
 
@@ -75,11 +76,7 @@ async fn take_some(gateway: &Arc<Gateway>, places: &Arc<Semaphore>, at_a_time: u
 /// under way twice, a shutdown waits for the letter, and an end that comes meanwhile is heard after it.
 async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter) {
     let letter = parked.letter.id;
-    let from = match parked.state.kind {
-        Kind::Later => FinalState::Queued,
-        Kind::Dead => FinalState::DeadLettered,
-        Kind::Unknown => FinalState::Unknown,
-    };
+    let from = state_of(parked.state.kind);
     let entry = match gateway.take_on(parked.letter.to_call(), Origin::Redrive(letter), DEADLINE) {
         Ok((entry, _)) => entry,
         // Its lease ran out under it. It stays out, and writes down its end itself.

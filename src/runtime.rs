@@ -31,6 +31,7 @@ use crate::{
     facts::FactBus,
     gateway::{Gateway, GatewayParts},
     handle::Handle,
+    letters::state_of,
     placement::Places,
     plan::Plan,
     redrive, restore,
@@ -125,11 +126,6 @@ async fn open_store(plan: &Plan) -> Result<(StoreHandle, Option<JoinHandle<()>>)
 
 /// Calls of earlier processes that are parked: they are somewhere too.
 fn inherited<'a>(parked: &Dlq, vendors: impl Iterator<Item = &'a VendorId>) -> Vec<(VendorId, FinalState, u64)> {
-    let state_of = |kind| match kind {
-        Kind::Dead => FinalState::DeadLettered,
-        Kind::Later => FinalState::Queued,
-        Kind::Unknown => FinalState::Unknown,
-    };
     let of_vendor =
         |vendor: &VendorId| Kind::ALL.map(|kind| (vendor.clone(), state_of(kind), parked.count(vendor, kind)));
     vendors.flat_map(of_vendor).filter(|(_, _, number)| *number > 0).collect()

@@ -710,6 +710,8 @@ fn a_purged_letter_frees_its_key_unless_its_effect_is_unknown() {
         mainstay.call(ring("b")).await.unwrap_err();
         let unknown = letters.list(Filter::kind(Kind::Unknown), None).await.unwrap().letters[0].letter.id;
         assert_eq!(letters.purge(vec![dead, unknown]).await, Ok(2));
+        let calls = mainstay.snapshot().calls;
+        assert_eq!((calls.cancelled, calls.dead_lettered, calls.unknown), (2, 0, 0), "a person took them back");
         turn().await;
         wire.now_usually(ok(201));
         call_of(mainstay.call(ring("a")).await);

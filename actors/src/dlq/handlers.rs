@@ -10,7 +10,7 @@ use super::{
     actor::{DlqActor, PAGE_MAX},
     disk,
     index::Change,
-    message::{DlqError, Ended, Finish, List, Page, Park, Parked, Purge, Replay, TakeDue},
+    message::{DlqError, Ended, Finish, List, Page, Park, Parked, Purge, Purged, Replay, TakeDue},
     writes::Writes,
 };
 use crate::{
@@ -261,7 +261,7 @@ impl Handler<List> for DlqActor {
 }
 
 impl Handler<Purge> for DlqActor {
-    type Result = ResponseFuture<Result<u64, DlqError>>;
+    type Result = ResponseFuture<Result<Purged, DlqError>>;
 
     fn handle(&mut self, Purge { ids }: Purge, _: &mut Context<Self>) -> Self::Result {
         self.inc.begin("purge", None);
@@ -277,12 +277,16 @@ impl Handler<Purge> for DlqActor {
         let Ok(chosen) = chosen else { return Box::pin(async { Err(DlqError::Restarting) }) };
         let writes = self.writes.clone();
         Box::pin(async move {
-            let (number, mut failed) = (chosen.len() as u64, None);
+            let (mut gone, mut failed) = (Vec::with_capacity(chosen.len()), None);
             // One that cannot be removed does not keep the others out until their lease ends.
             for (seq, entry) in chosen {
-                failed = remove(&writes, seq, entry, false).await.err().or(failed);
+                let id = entry.id;
+                match remove(&writes, seq, entry, false).await {
+                    Ok(()) => gone.push(id),
+                    Err(error) => failed = Some(error),
+                }
             }
-            failed.map_or(Ok(number), |error| Err(error.into()))
+            Ok(Purged { gone, failed })
         })
     }
 }

@@ -158,6 +158,15 @@ impl Message for List {
     type Result = Result<Page, DlqError>;
 }
 
+/// What a purge removed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Purged {
+    /// These are gone.
+    pub gone: Vec<LetterId>,
+    /// Why others are still there, if so.
+    pub failed: Option<StoreError>,
+}
+
 impl Message for Purge {
-    type Result = Result<u64, DlqError>;
+    type Result = Result<Purged, DlqError>;
 }

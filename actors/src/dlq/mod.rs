@@ -63,7 +63,7 @@ pub use config::DlqConfig;
 pub use index::{Change, Dlq, DlqSnapshot, Entry, Meant};
 pub use letter::{Filter, Kind, Letter, LetterId, LetterState, ParkedLetter};
 #[cfg(feature = "runtime")]
-pub use message::{DlqError, Ended, Finish, List, Page, Park, Parked, Purge, Replay, TakeDue};
+pub use message::{DlqError, Ended, Finish, List, Page, Park, Parked, Purge, Purged, Replay, TakeDue};
 pub use record::RecordError;
 pub use schedule::due_after;
 

@@ -303,7 +303,9 @@ impl Bench {
     }
 
     async fn purge(&self, numbers: impl IntoIterator<Item = u128>) -> Result<u64, DlqError> {
-        self.ask(Purge { ids: numbers.into_iter().map(id).collect() }).await
+        let ids = numbers.into_iter().map(id).collect();
+        let purged = self.ask(Purge { ids }).await?;
+        purged.failed.map_or(Ok(purged.gone.len() as u64), |error| Err(error.into()))
     }
 
     async fn list(&self, filter: Filter) -> Vec<ParkedLetter> {
