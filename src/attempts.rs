@@ -9,19 +9,17 @@ use std::{
 use mainstay_actors::{
     fact::{Fact, FactSink},
     grant::Ending,
-    idempotency::{Answered, Claim, ClaimGrant, Claimed, fingerprint},
-    kernel::{Lost, ask},
+    idempotency::ClaimGrant,
     outcome::{Class, Effect, Outcome},
     profile::{Next, Operation, Repeat, next},
     refusal::{Guard, Reason, Refusal},
-    ticket::{Lease, Reply, Ticket},
+    ticket::{Flight, Lease, Reply, Ticket},
 };
-
-use tokio::sync::oneshot::{self, error::RecvError};
 
 use crate::{
     answer::Because,
-    entry::{Entry, Leaving, Origin},
+    claims,
+    entry::{Entry, Leaving},
     gateway::{Gateway, Shared},
     route::Route,
 };
@@ -55,71 +53,20 @@ impl From<Verdict> for Judged {
     }
 }
 
-fn refused(by: Guard, reason: Reason) -> Verdict {
+pub(crate) fn refused(by: Guard, reason: Reason) -> Verdict {
     Verdict::NotDone(Because::Refused(Refusal::new(by, reason)))
 }
 
 /// Runs a call to its verdict.
 pub(crate) async fn drive(gateway: &Gateway, route: &Route, operation: &Operation, entry: &Entry) -> Judged {
-    let mut claim = match claim(route, operation, entry).await {
+    let mut claim = match claims::claim(route, operation, entry).await {
         Ok(claim) => claim,
+        // What a lost loop left on the wire is waited for all the same; its key stays blocked.
+        Err(_) if entry.progress().flight.is_some() => None,
         Err(verdict) => return verdict.into(),
     };
     let verdict = attempt_until_settled(gateway, route, operation, entry, claim.as_mut()).await;
     Judged { verdict, claim }
-}
-
-/// Claims the call's key, or finds out who has it.
-async fn claim(route: &Route, operation: &Operation, entry: &Entry) -> Result<Option<ClaimGrant<Shared>>, Verdict> {
-    let call = &entry.call;
-    let Some(key) = &call.key else { return Ok(None) };
-    let fingerprint = fingerprint(&call.payload);
-    // A redrive comes back to what it left behind itself; a first offer never finds anything of its own but after a lost loop.
-    let again = matches!(entry.origin, Origin::Redrive(_)) || operation.repeat != Repeat::Never;
-    let mut crashes = 0;
-    loop {
-        let question = Claim::new(key.clone(), fingerprint, call.id);
-        let question = if again { question.again() } else { question };
-        // Nobody waits for a table of keys that is parked longer than for anything else.
-        let asked = tokio::select! {
-            biased;
-            asked = ask(&route.keys, question) => asked,
-            verdict = not_begun(entry) => return Err(verdict),
-        };
-        let claimed = match asked {
-            Ok(claimed) => claimed,
-            Err(Lost::Crashed) if crashes < CRASHES_MAX => {
-                crashes += 1;
-                continue;
-            }
-            Err(Lost::Crashed) => {
-                let reason = Reason::CrashedTooOften { guard: Guard::Idempotency, lost: crashes };
-                return Err(refused(Guard::Idempotency, reason));
-            }
-            Err(Lost::Stopped) => return Err(refused(Guard::Idempotency, Reason::ShuttingDown)),
-        };
-        let joined = match claimed {
-            Claimed::Mine(grant) => return Ok(Some(grant)),
-            Claimed::Stored { answer, .. } => return Err(Verdict::Shared(answer)),
-            Claimed::Unknown { call } => return Err(Verdict::Shared(Shared::Unknown { call })),
-            Claimed::Conflict => {
-                return Err(refused(Guard::Idempotency, Reason::KeyConflict { key: key.to_string() }));
-            }
-            Claimed::Full { what, held, limit } => {
-                return Err(refused(Guard::Idempotency, Reason::Full { what, held, limit }));
-            }
-            Claimed::Joined(answer) => answer,
-        };
-        tokio::select! {
-            answer = joined => match answer {
-                Ok(Answered::Done { answer, .. }) => return Err(Verdict::Shared(answer)),
-                Ok(Answered::Unknown { call }) => return Err(Verdict::Shared(Shared::Unknown { call })),
-                // The first one did not do it: the key is free again, and may be ours now.
-                Ok(Answered::Freed) | Err(_) => {}
-            },
-            verdict = not_begun(entry) => return Err(verdict),
-        }
-    }
 }
 
 /// Waits until nobody waits for the call any more.
@@ -134,7 +81,7 @@ async fn given_up(entry: &Entry) -> Verdict {
 }
 
 /// Waits until the effect may not begin any more.
-async fn not_begun(entry: &Entry) -> Verdict {
+pub(crate) async fn not_begun(entry: &Entry) -> Verdict {
     let expired = async {
         match entry.begin_by {
             Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -163,11 +110,8 @@ async fn attempt_until_settled(
     // The lease of an attempt that may have had its effect, until a later one may have had it in its place.
     let mut earlier: Option<Lease> = None;
     loop {
-        if let Some(refusal) = gateway.not_now(route, &entry.call) {
-            return with_earlier(entry, Verdict::NotDone(Because::Refused(refusal)), earlier);
-        }
-        if key_is_too_old(gateway, operation, entry) {
-            return with_earlier(entry, too_late(entry), earlier);
+        if let Some(verdict) = may_not_begin(gateway, route, operation, entry) {
+            return with_earlier(entry, verdict, earlier);
         }
         let until = may_be_sent_until(operation, entry);
         let step = one_ticket(gateway, route, entry, until, claim.as_deref_mut()).await;
@@ -200,6 +144,17 @@ async fn attempt_until_settled(
             }
         }
     }
+}
+
+/// Why no ticket may be sent now. One that a lost loop left under way is not begun any more, but waited for.
+fn may_not_begin(gateway: &Gateway, route: &Route, operation: &Operation, entry: &Entry) -> Option<Verdict> {
+    if entry.progress().flight.is_some() {
+        return None;
+    }
+    if let Some(refusal) = gateway.not_now(route, &entry.call) {
+        return Some(Verdict::NotDone(Because::Refused(refusal)));
+    }
+    key_is_too_old(gateway, operation, entry).then(|| too_late(entry))
 }
 
 fn operation_jitter<'a>(gateway: &'a Gateway, route: &'a Route) -> impl FnOnce(Duration) -> Duration + 'a {
@@ -258,7 +213,7 @@ enum Step {
     Stop(Verdict),
 }
 
-/// Sends one ticket on its way and waits for its reply, or takes it back.
+/// Sends one ticket on its way, or comes back to one that a lost loop left there, and waits for its reply or takes it back.
 async fn one_ticket(
     gateway: &Gateway,
     route: &Route,
@@ -266,75 +221,87 @@ async fn one_ticket(
     until: Instant,
     claim: Option<&mut ClaimGrant<Shared>>,
 ) -> Step {
-    let number = entry.progress().attempts + 1;
-    let (ticket, flight, mut reply) = Ticket::issue(entry.call.clone(), number, until, entry.span.clone());
-    entry.note(|progress| progress.flight = Some(flight.clone()));
-    gateway.hazard.strike(&route.loops, "ticket");
-    if let Some(claim) = claim {
-        claim.follow(flight.clone());
-    }
-    route.enter(&entry.call.lane, ticket);
-    let first = tokio::select! {
+    let flight = match entry.progress().flight {
+        Some(flight) => follow(claim, flight),
+        None => {
+            let number = entry.progress().attempts + 1;
+            let (ticket, flight, reply) = Ticket::issue(entry.call.clone(), number, until, entry.span.clone());
+            entry.sent_out(flight.clone(), reply);
+            gateway.hazard.strike(&route.loops, "ticket");
+            let flight = follow(claim, flight);
+            route.enter(&entry.call.lane, ticket);
+            flight
+        }
+    };
+    let arrived = tokio::select! {
         biased;
-        reply = &mut reply => Ok(reply),
+        () = entry.arrived() => Ok(()),
         verdict = not_begun(entry) => Err(verdict),
     };
     gateway.hazard.strike(&route.loops, "reply");
-    let reply = match first {
-        Ok(reply) => reply,
-        Err(verdict) if flight.revoke() => return Step::Stop(verdict),
-        Err(_) => on_the_wire(gateway, entry, reply).await,
-    };
-    after_reply(gateway, entry, reply)
+    if let Err(verdict) = arrived {
+        if flight.revoke() {
+            entry.let_go();
+            return Step::Stop(verdict);
+        }
+        on_the_wire(gateway, entry).await;
+    }
+    after_reply(gateway, entry)
+}
+
+fn follow(claim: Option<&mut ClaimGrant<Shared>>, flight: Flight) -> Flight {
+    if let Some(claim) = claim {
+        claim.follow(flight.clone());
+    }
+    flight
 }
 
 /// Waits for the reply of a request that cannot be taken back; its caller hears so when its time is over. A runtime that
-/// stops waits no longer than it may: then it is not known what came of it.
-async fn on_the_wire(
-    gateway: &Gateway,
-    entry: &Entry,
-    mut reply: oneshot::Receiver<Reply>,
-) -> Result<Reply, RecvError> {
+/// stops waits no longer than it may.
+async fn on_the_wire(gateway: &Gateway, entry: &Entry) {
     tokio::select! {
         biased;
-        reply = &mut reply => return reply,
+        () = entry.arrived() => return,
         _ = given_up(entry) => gateway.still_under_way(entry),
     }
     tokio::select! {
         biased;
-        reply = reply => reply,
-        () = gateway.is_abandoned() => {
-            let detail = "the runtime was stopped while the request was on the wire";
-            let outcome = Outcome::without_answer(Class::Abandoned, Effect::Unknown, detail);
-            Ok(Reply::Settled { outcome, lease: None })
-        }
+        () = entry.arrived() => {}
+        () = gateway.is_abandoned() => {}
     }
 }
 
-fn after_reply(gateway: &Gateway, entry: &Entry, reply: Result<Reply, RecvError>) -> Step {
+fn after_reply(gateway: &Gateway, entry: &Entry) -> Step {
+    let now = gateway.clock.now();
+    // The flight is let go in the same breath as its end is noted: a loop that is lost finds the one or the other.
+    let reply = entry.take_reply(|progress, reply| {
+        let Ok(Reply::Settled { outcome, .. }) = reply else { return };
+        let sent = now.checked_sub(outcome.elapsed).unwrap_or(now);
+        progress.attempts += 1;
+        progress.crashes = 0;
+        progress.first_sent.get_or_insert(sent);
+        progress.may_have_happened |= outcome.effect != Effect::None;
+    });
     match reply {
-        Ok(Reply::Settled { outcome, lease }) => {
-            let now = gateway.clock.now();
-            let sent = now.checked_sub(outcome.elapsed).unwrap_or(now);
-            // The flight is let go in the same breath as its end is noted: a loop that is lost finds the one or the other.
-            entry.note(|progress| {
-                progress.attempts += 1;
-                progress.crashes = 0;
-                progress.first_sent.get_or_insert(sent);
-                progress.may_have_happened |= outcome.effect != Effect::None;
-                progress.flight = None;
-            });
-            Step::Settled(outcome, lease)
-        }
-        Ok(Reply::Refused(refusal)) => {
+        Some(Ok(Reply::Settled { outcome, lease })) => Step::Settled(outcome, lease),
+        Some(Ok(Reply::Refused(refusal))) => {
             let (vendor, call) = (entry.call.vendor.clone(), entry.call.id);
             gateway.facts.state(Fact::Refused { vendor, call, by: refusal.by });
             Step::Stop(Verdict::NotDone(Because::Refused(refusal)))
         }
-        Ok(Reply::Abandoned { at }) => lost_at(entry, at),
+        Some(Ok(Reply::Abandoned { at })) => lost_at(entry, at),
         // A ticket answers when it is dropped; only a leak could end here.
-        Err(_) => lost_at(entry, Guard::Supervisor),
+        Some(Err(_)) => lost_at(entry, Guard::Supervisor),
+        None => abandoned_on_the_wire(entry),
     }
+}
+
+/// The runtime stops, and the request is on the wire to the very end: then it is not known what came of it.
+fn abandoned_on_the_wire(entry: &Entry) -> Step {
+    entry.let_go();
+    entry.note(|progress| progress.may_have_happened = true);
+    let detail = "the runtime was stopped while the request was on the wire";
+    Step::Settled(Outcome::without_answer(Class::Abandoned, Effect::Unknown, detail), None)
 }
 
 fn lost_at(entry: &Entry, at: Guard) -> Step {
@@ -349,12 +316,19 @@ fn lost_at(entry: &Entry, at: Guard) -> Step {
     Step::Stop(refused(at, Reason::CrashedTooOften { guard: at, lost: crashes }))
 }
 
-/// The verdict on a call whose loop was lost, by what its last ticket did. `None`: nothing was sent, take it up again.
-pub(crate) fn after_lost_loop(entry: &Arc<Entry>, detail: &str) -> Option<Verdict> {
-    let (happened, flight) = entry.note(|progress| (progress.may_have_happened, progress.flight.take()));
-    let sent = happened | flight.is_some_and(|flight| !flight.revoke());
-    sent.then(|| {
+/// What becomes of a call whose loop was lost. `None`: it is taken up again, with a new ticket when nothing was sent, or by
+/// waiting for the reply of the one that is on the wire.
+pub(crate) fn after_lost_loop(entry: &Arc<Entry>, detail: &str, is_last: bool) -> Option<Verdict> {
+    let progress = entry.progress();
+    let sent = progress.flight.is_some_and(|flight| !flight.revoke());
+    if sent && !is_last {
+        return None;
+    }
+    entry.let_go();
+    if sent || progress.may_have_happened {
         let outcome = Outcome::without_answer(Class::Abandoned, Effect::Unknown, detail);
-        Verdict::Unknown { because: Because::of(&outcome), lease: None }
-    })
+        return Some(Verdict::Unknown { because: Because::of(&outcome), lease: None });
+    }
+    let lost = progress.loops_lost;
+    is_last.then(|| refused(Guard::Gateway, Reason::CrashedTooOften { guard: Guard::Gateway, lost }))
 }

@@ -1,11 +1,24 @@
 //! One live call in the gateway's table: what its attempt loop knows, kept outside the loop, so that a loop that panics
 //! loses nothing of it.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Poll, ready},
+    time::Instant,
+};
 
-use mainstay_actors::{call::AcceptedCall, dlq::LetterId, ticket::Flight};
+use mainstay_actors::{
+    call::AcceptedCall,
+    dlq::LetterId,
+    ticket::{Flight, Reply},
+};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{
+    Notify,
+    oneshot::{self, error::RecvError},
+};
 
 use crate::answer::{Answer, CallError};
 
@@ -38,6 +51,15 @@ pub(crate) struct Progress {
     pub(crate) flight: Option<Flight>,
 }
 
+/// Where the reply of a ticket is. It is not the loop's: a loop that is lost loses no reply.
+#[derive(Default)]
+enum Out {
+    #[default]
+    Nowhere,
+    Awaited(oneshot::Receiver<Reply>),
+    Arrived(Result<Reply, RecvError>),
+}
+
 /// A live call.
 pub(crate) struct Entry {
     pub(crate) call: Arc<AcceptedCall>,
@@ -48,6 +70,8 @@ pub(crate) struct Entry {
     pub(crate) begin_by: Option<Instant>,
     pub(crate) span: tracing::Span,
     progress: Mutex<Progress>,
+    /// The way home of the ticket under way.
+    out: Mutex<Out>,
     reply: Mutex<Option<oneshot::Sender<CallResult>>>,
     left: Mutex<Option<Leaving>>,
     leaving: Notify,
@@ -82,6 +106,7 @@ impl Entry {
             begin_by,
             span,
             progress: Mutex::default(),
+            out: Mutex::default(),
             reply: Mutex::new(Some(reply)),
             left: Mutex::new(None),
             leaving: Notify::new(),
@@ -95,6 +120,44 @@ impl Entry {
 
     pub(crate) fn note<T>(&self, change: impl FnOnce(&mut Progress) -> T) -> T {
         change(&mut self.progress.lock())
+    }
+
+    /// A ticket is under way.
+    pub(crate) fn sent_out(&self, flight: Flight, reply: oneshot::Receiver<Reply>) {
+        *self.out.lock() = Out::Awaited(reply);
+        self.progress.lock().flight = Some(flight);
+    }
+
+    /// Waits until the reply of the ticket under way is there; it stays until [`Self::take_reply`].
+    pub(crate) async fn arrived(&self) {
+        poll_fn(|cx| {
+            let mut out = self.out.lock();
+            if let Out::Awaited(reply) = &mut *out {
+                let reply = ready!(Pin::new(reply).poll(cx));
+                *out = Out::Arrived(reply);
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// The reply that has arrived, with a note of what it means. `None`: the ticket was let go.
+    pub(crate) fn take_reply(
+        &self,
+        note: impl FnOnce(&mut Progress, &Result<Reply, RecvError>),
+    ) -> Option<Result<Reply, RecvError>> {
+        let Out::Arrived(reply) = std::mem::take(&mut *self.out.lock()) else { return None };
+        let mut progress = self.progress.lock();
+        progress.flight = None;
+        note(&mut progress, &reply);
+        Some(reply)
+    }
+
+    /// Nobody waits for the ticket under way any more. Its reply, and with it its lease, reports for itself.
+    pub(crate) fn let_go(&self) {
+        let out = std::mem::take(&mut *self.out.lock());
+        self.progress.lock().flight = None;
+        drop(out);
     }
 
     /// Answers the caller, once. Later answers are not heard.

@@ -28,7 +28,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use crate::{
     answer::{Because, CallError, Delivered},
-    attempts::{self, CRASHES_MAX, Judged, Verdict},
+    attempts::{self, CRASHES_MAX, Judged},
     effects::OpenEffects,
     endings,
     entry::{CallResult, Entry, Leaving, Origin},
@@ -252,8 +252,8 @@ impl Gateway {
         self.facts.state(Fact::CallEnded { vendor: call.vendor.clone(), call: call.id, state });
     }
 
-    /// Runs the attempts of a call. A loop that panics loses nothing: what it knew is in the table, and the call is taken up
-    /// again when nothing was sent, else it is unknown.
+    /// Runs the attempts of a call. A loop that panics loses nothing: what it knew, and the ticket it had under way, are in the
+    /// table, and the call is taken up again from there.
     pub(crate) async fn run(&self, route: &Route, operation: &Operation, entry: &Arc<Entry>) -> Judged {
         loop {
             let attempt = AssertUnwindSafe(attempts::drive(self, route, operation, entry)).catch_unwind();
@@ -264,16 +264,12 @@ impl Gateway {
             let detail = panic_text(&*panic);
             tracing::error!(target: "mainstay::call", call = %entry.call.id, %detail, "an attempt loop panicked");
             self.facts.state(Fact::AttemptLoopLost { call: entry.call.id, detail: detail.clone() });
-            if let Some(verdict) = attempts::after_lost_loop(entry, &detail) {
-                return verdict.into();
-            }
             let lost = entry.note(|progress| {
                 progress.loops_lost += 1;
                 progress.loops_lost
             });
-            if lost >= CRASHES_MAX {
-                let reason = Reason::CrashedTooOften { guard: Guard::Gateway, lost };
-                return Verdict::NotDone(Because::Refused(Refusal::new(Guard::Gateway, reason))).into();
+            if let Some(verdict) = attempts::after_lost_loop(entry, &detail, lost >= CRASHES_MAX) {
+                return verdict.into();
             }
         }
     }

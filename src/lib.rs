@@ -4,6 +4,7 @@ mod answer;
 mod api;
 mod attempts;
 mod builder;
+mod claims;
 mod completions;
 pub mod config;
 pub mod debug;

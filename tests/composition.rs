@@ -568,10 +568,27 @@ fn an_attempt_loop_that_panics_before_sending_is_taken_up_again_and_the_call_is_
 }
 
 #[test]
-fn an_attempt_loop_that_panics_with_its_request_on_the_wire_leaves_the_call_unknown() {
+fn an_attempt_loop_that_panics_with_its_request_on_the_wire_is_taken_up_again_and_hears_the_answer() {
     paused(async {
         let wire = Wire::usually(ok(201));
-        let config = builder().hazard(panics_at("retell/attempts", "reply", Some(1))).vendor(retell(&wire));
+        let config = builder().hazard(panics_at("retell/attempts", "reply", Some(3))).vendor(retell(&wire));
+        let mainstay = config.start().await.unwrap().handle();
+        let call = call_of(mainstay.call(ring("a")).await);
+        assert_eq!(call_of(mainstay.call(ring("a")).await), call, "its key stands for it");
+        turn().await;
+        assert_eq!((wire.count(), mainstay.snapshot().calls.delivered), (1, 2));
+        assert_eq!(money(&mainstay, "retell"), whole(0, 310), "its end is owed");
+        mainstay.complete(call, Completion::happened(Credits::whole(10))).await.unwrap();
+        turn().await;
+        assert_eq!(money(&mainstay, "retell"), whole(10, 0), "and settles its money");
+    });
+}
+
+#[test]
+fn an_attempt_loop_that_panics_for_ever_with_its_request_on_the_wire_leaves_the_call_unknown() {
+    paused(async {
+        let wire = Wire::usually(ok(201));
+        let config = builder().hazard(panics_at("retell/attempts", "reply", Some(5))).vendor(retell(&wire));
         let mainstay = config.start().await.unwrap().handle();
         let call = unknown(&mainstay, "a").await;
         assert_eq!(unknown(&mainstay, "a").await, call);
