@@ -43,6 +43,12 @@ pub fn settings() -> String {
         format!("{RETELL_LIMIT} cents"),
         "500 credits, 5000 cents".into(),
     ]);
+    table.add_row(vec![
+        "budget's day ends at".to_owned(),
+        "midnight, where it is noon now".into(),
+        "the same".into(),
+        "midnight UTC".into(),
+    ]);
     let story = crate::story::in_words().join("\n  ");
     format!("{LEADS} leads and {CALLS} phone calls, offered over {OFFERED_OVER:?}\n{table}\nthe story:\n  {story}\n")
 }

@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use mainstay::{
     Clay, Credits, Retell, VendorConfig,
-    actors::{breaker::BreakerConfig, bulkhead::Rate},
+    actors::{
+        breaker::BreakerConfig,
+        bulkhead::Rate,
+        clock::{SystemWall, WallClock},
+    },
     testing::{Chaos, Episode, Fault, Script, SimulatorConfig, Spread, Vendor},
 };
 
@@ -95,8 +99,19 @@ impl Story {
         workspace.call_max = Duration::from_secs(20);
         VendorConfig::retell("retell", workspace).daily_limit(Credits::whole(RETELL_LIMIT)).with(|config| {
             config.gate.rate = Some(Rate { per_second: RETELL_RATE.0, burst: RETELL_RATE.1 });
+            config.budget.time_zone = zone_of_noon();
             shorten(&mut config.breaker, RETELL_OPEN);
         })
+    }
+}
+
+/// A time zone in which it is about noon: the day of the budgets must not end in the middle of the story.
+fn zone_of_noon() -> String {
+    let hour = SystemWall.wall().as_second().rem_euclid(24 * 3600) / 3600;
+    // These zones are named after what must be added to reach Greenwich: Etc/GMT-3 is three hours ahead of it.
+    match 12 - hour {
+        0 => "UTC".into(),
+        ahead => format!("Etc/GMT{:+}", -ahead),
     }
 }
 
