@@ -236,3 +236,14 @@ impl Completion {
         self
     }
 }
+
+/// What a key stands for, once its first call has ended.
+#[derive(Debug, Clone)]
+pub(crate) enum Shared {
+    /// The vendor did it.
+    Delivered(Arc<Delivered>),
+    /// It is parked, and will be done from there.
+    Parked { call: CallId, letter: LetterId, because: Because },
+    /// It may have happened.
+    Unknown { call: CallId },
+}

@@ -2,63 +2,55 @@
 //! call, so whatever happens to a ticket, the call is still there.
 
 use std::{
-    sync::Arc,
+    panic::AssertUnwindSafe,
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt as _;
 use mainstay_actors::{
     fact::{Fact, FactSink},
     grant::Ending,
     idempotency::ClaimGrant,
+    kernel::panic_text,
     outcome::{Class, Effect, Outcome},
     profile::{Next, Operation, Repeat, next},
-    refusal::{Guard, Reason, Refusal},
+    refusal::{Guard, Reason},
     ticket::{Flight, Lease, Reply, Ticket},
 };
 
 use crate::{
-    answer::Because,
+    answer::{Because, Shared},
     claims,
-    entry::{Entry, Leaving},
-    gateway::{Gateway, Shared},
+    entry::Entry,
+    gateway::Gateway,
     route::Route,
+    verdict::{CRASHES_MAX, Judged, Verdict, given_up, not_begun, refused, too_late},
 };
 
-/// A call whose tickets are lost by this many crashes in a row is poison: it goes into the dead letter queue.
-pub const CRASHES_MAX: u32 = 5;
-
-/// How a call went, before anything stands in for it.
-pub(crate) enum Verdict {
-    /// The vendor did it or took it on.
-    Delivered { outcome: Outcome, lease: Option<Lease> },
-    /// Another call with this key did it, or stands for it.
-    Shared(Shared),
-    /// It certainly did not happen.
-    NotDone(Because),
-    /// It may have happened, and may not be sent again.
-    Unknown { because: Because, lease: Option<Lease> },
-    /// The caller went away before anything was sent.
-    Cancelled,
-}
-
-/// A verdict, with the claim on the key that must be finished by it.
-pub(crate) struct Judged {
-    pub(crate) verdict: Verdict,
-    pub(crate) claim: Option<ClaimGrant<Shared>>,
-}
-
-impl From<Verdict> for Judged {
-    fn from(verdict: Verdict) -> Self {
-        Self { verdict, claim: None }
+/// Runs the attempts of a call. A loop that panics loses nothing: what it knew, and the ticket it had under way, are in the
+/// table, and the call is taken up again from there.
+pub(crate) async fn run(gateway: &Gateway, route: &Route, operation: &Operation, entry: &Entry) -> Judged {
+    loop {
+        let attempt = AssertUnwindSafe(drive(gateway, route, operation, entry)).catch_unwind();
+        let panic = match attempt.await {
+            Ok(judged) => return judged,
+            Err(panic) => panic,
+        };
+        let detail = panic_text(&*panic);
+        tracing::error!(target: "mainstay::call", call = %entry.call.id, %detail, "an attempt loop panicked");
+        gateway.facts.state(Fact::AttemptLoopLost { call: entry.call.id, detail: detail.clone() });
+        let lost = entry.note(|progress| {
+            progress.loops_lost += 1;
+            progress.loops_lost
+        });
+        if let Some(verdict) = after_lost_loop(entry, &detail, lost >= CRASHES_MAX) {
+            return verdict.into();
+        }
     }
 }
 
-pub(crate) fn refused(by: Guard, reason: Reason) -> Verdict {
-    Verdict::NotDone(Because::Refused(Refusal::new(by, reason)))
-}
-
 /// Runs a call to its verdict.
-pub(crate) async fn drive(gateway: &Gateway, route: &Route, operation: &Operation, entry: &Entry) -> Judged {
+async fn drive(gateway: &Gateway, route: &Route, operation: &Operation, entry: &Entry) -> Judged {
     let mut claim = match claims::claim(route, operation, entry).await {
         Ok(claim) => claim,
         // What a lost loop left on the wire is waited for all the same; its key stays blocked.
@@ -67,37 +59,6 @@ pub(crate) async fn drive(gateway: &Gateway, route: &Route, operation: &Operatio
     };
     let verdict = attempt_until_settled(gateway, route, operation, entry, claim.as_mut()).await;
     Judged { verdict, claim }
-}
-
-/// Waits until nobody waits for the call any more.
-async fn given_up(entry: &Entry) -> Verdict {
-    tokio::select! {
-        why = entry.left() => match why {
-            Leaving::CallerGone => Verdict::Cancelled,
-            Leaving::Shutdown => refused(Guard::Gateway, Reason::ShuttingDown),
-        },
-        () = tokio::time::sleep_until(entry.deadline.into()) => too_late(entry),
-    }
-}
-
-/// Waits until the effect may not begin any more.
-pub(crate) async fn not_begun(entry: &Entry) -> Verdict {
-    let expired = async {
-        match entry.begin_by {
-            Some(at) => tokio::time::sleep_until(at.into()).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        biased;
-        () = expired => refused(Guard::Gateway, Reason::Expired),
-        verdict = given_up(entry) => verdict,
-    }
-}
-
-fn too_late(entry: &Entry) -> Verdict {
-    let limit = entry.deadline.saturating_duration_since(entry.offered_at);
-    refused(Guard::Gateway, Reason::Deadline { limit })
 }
 
 async fn attempt_until_settled(
@@ -267,7 +228,7 @@ async fn on_the_wire(gateway: &Gateway, entry: &Entry) {
     tokio::select! {
         biased;
         () = entry.arrived() => {}
-        () = gateway.is_abandoned() => {}
+        () = gateway.live.until_abandoned() => {}
     }
 }
 
@@ -318,7 +279,7 @@ fn lost_at(entry: &Entry, at: Guard) -> Step {
 
 /// What becomes of a call whose loop was lost. `None`: it is taken up again, with a new ticket when nothing was sent, or by
 /// waiting for the reply of the one that is on the wire.
-pub(crate) fn after_lost_loop(entry: &Arc<Entry>, detail: &str, is_last: bool) -> Option<Verdict> {
+fn after_lost_loop(entry: &Entry, detail: &str, is_last: bool) -> Option<Verdict> {
     let progress = entry.progress();
     let sent = progress.flight.is_some_and(|flight| !flight.revoke());
     if sent && !is_last {

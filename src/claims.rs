@@ -8,10 +8,10 @@ use mainstay_actors::{
 };
 
 use crate::{
-    attempts::{CRASHES_MAX, Verdict, not_begun, refused},
+    answer::Shared,
     entry::{Entry, Origin},
-    gateway::Shared,
     route::Route,
+    verdict::{CRASHES_MAX, Verdict, not_begun, refused},
 };
 
 /// Claims the call's key, or finds out who has it.

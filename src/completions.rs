@@ -15,12 +15,12 @@ use mainstay_actors::{
 use serde_json::Value;
 
 use crate::{
-    answer::{Completion, Delivered},
-    attempts::CRASHES_MAX,
+    answer::{Completion, Delivered, Shared},
     effects::{Found, Kind as Open},
     error::NotOpen,
-    gateway::{Gateway, Shared},
-    place::Place,
+    gateway::Gateway,
+    live::Place,
+    verdict::CRASHES_MAX,
 };
 
 /// The dead letter queue's place in the tree.
@@ -32,7 +32,7 @@ const DLQ_LOOK: Duration = Duration::from_millis(500);
 impl Gateway {
     /// Ends an effect.
     pub(crate) async fn complete(&self, call: CallId, completion: Completion) -> Result<(), NotOpen> {
-        let ended = match self.effects.complete(call, completion.clone(), || self.is_live(call)) {
+        let ended = match self.effects.complete(call, completion.clone(), || self.live.contains(call)) {
             Found::Ended(ended) => ended,
             Found::Early => return Ok(()),
             Found::Nothing => return Err(NotOpen { call }),
@@ -51,7 +51,7 @@ impl Gateway {
 
     /// Takes an ended call off the table. Its end may have come already: then it is ended at once.
     pub(crate) async fn end_of_call(&self, place: Place<'_>) {
-        let call = place.1;
+        let call = place.call;
         drop(place);
         if let Some(completion) = self.effects.take_early(call) {
             // For a call that had no effect it was a mistake of the application's.

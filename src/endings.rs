@@ -5,25 +5,25 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
 use mainstay_actors::{
+    call::Call,
     dlq::{DlqError, Kind, Letter, LetterId, LetterState, Park, Parked},
     fact::FinalState,
     fallback::{self, Recall, Situation, Step},
     idempotency::{ClaimGrant, End},
-    kernel::{Lost, ask},
+    kernel::{Lost, ask, panic_text},
     outcome::{Class, Outcome},
     profile::{Completion as Owed, Operation},
-    refusal::Reason,
+    refusal::{Guard, Reason, Refusal},
     ticket::Lease,
 };
 
 use crate::{
-    answer::{Answer, Because, CallError, Delivered},
-    attempts::{CRASHES_MAX, Judged, Verdict},
-    effects,
+    answer::{Answer, Because, CallError, Delivered, Shared},
+    attempts, effects,
     entry::{CallResult, Entry},
-    gateway::{Gateway, Shared, panic_text},
-    place::Place,
+    gateway::{Gateway, Waiting},
     route::Route,
+    verdict::{CRASHES_MAX, Judged, Verdict},
 };
 
 /// How long a call that the vendor was too busy for waits, when nobody said how long.
@@ -38,9 +38,16 @@ const CACHE_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 /// The end of a call: its place among the final states, and what its caller hears. `None`: refused, nothing of it is kept.
 type End_ = (Option<FinalState>, CallResult);
 
+/// Takes a call of the application on, and runs it to its end.
+pub(crate) fn offer(gateway: &Arc<Gateway>, call: Call) -> Result<Waiting, Refusal> {
+    let waiting = gateway.admit(call)?;
+    gateway.tasks.spawn(Box::pin(run_for_application(gateway.clone(), waiting.entry.clone())));
+    Ok(waiting)
+}
+
 /// Runs a call of the application to its end. Where the task is dropped before, even unpolled, the caller hears so: the tokio
 /// runtime that it was to run on has ended.
-pub(crate) fn run_for_application(gateway: Arc<Gateway>, entry: Arc<Entry>) -> impl Future<Output = ()> + Send {
+fn run_for_application(gateway: Arc<Gateway>, entry: Arc<Entry>) -> impl Future<Output = ()> + Send {
     let unended = Unended(Some((gateway, entry)));
     run_until_ended(unended)
 }
@@ -56,7 +63,7 @@ impl Drop for Unended {
         gateway.tally.ended(&call.vendor, FinalState::Lost);
         gateway.ended(call, FinalState::Lost);
         entry.answer(Err(CallError::RuntimeGone { call: call.id }));
-        gateway.take_off(call.id);
+        gateway.live.take_off(call.id);
     }
 }
 
@@ -64,7 +71,7 @@ impl Drop for Unended {
 async fn run_until_ended(mut unended: Unended) {
     let Some((gateway, entry)) = unended.0.clone() else { return };
     let call = entry.call.clone();
-    let place = Place(&gateway, call.id);
+    let place = gateway.live.place(call.id);
     let (state, result) = match AssertUnwindSafe(to_its_end(&gateway, &entry)).catch_unwind().await {
         Ok(end) => end,
         Err(panic) => {
@@ -91,7 +98,7 @@ async fn to_its_end(gateway: &Arc<Gateway>, entry: &Arc<Entry>) -> End_ {
         // The gateway accepted it for a known vendor and operation.
         return (Some(FinalState::Lost), Err(CallError::RuntimeGone { call: call.id }));
     };
-    let judged = gateway.run(route, operation, entry).await;
+    let judged = attempts::run(gateway, route, operation, entry).await;
     conclude(gateway, route, operation, entry, judged).await
 }
 
@@ -117,7 +124,7 @@ async fn conclude(
         Verdict::Cancelled => {
             finish(claim, End::Free);
             let reason = Reason::Deadline { limit: entry.deadline.saturating_duration_since(entry.offered_at) };
-            let refusal = mainstay_actors::refusal::Refusal::new(mainstay_actors::refusal::Guard::Gateway, reason);
+            let refusal = Refusal::new(Guard::Gateway, reason);
             (Some(FinalState::Cancelled), Err(CallError::Refused(refusal)))
         }
         Verdict::Unknown { because, lease } => unknown(gateway, operation, entry, because, lease, claim).await,

@@ -1,40 +1,28 @@
-//! The entry: checks a call, takes it on, and keeps it in the table of live calls until it has ended.
+//! The entry: checks a call and takes it on; and what everything that runs calls shares.
 
-use std::{
-    collections::{BTreeMap, HashMap, hash_map},
-    panic::AssertUnwindSafe,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix::Addr;
-use futures_util::FutureExt as _;
 use mainstay_actors::{
     call::{AcceptedCall, Call},
     clock::{Clock, Rng},
-    dlq::{DlqActor, LetterId},
+    dlq::DlqActor,
     fact::{Fact, FactSink, FinalState},
     idempotency,
-    ids::{CallId, LaneId, OperationId, VendorId},
+    ids::{LaneId, OperationId, VendorId},
     kernel::{Hazard, Spawn},
     profile::{KeySource, Operation},
     refusal::{Guard, Reason, Refusal},
 };
-use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::{
-    answer::{Because, CallError, Delivered},
-    attempts::{self, CRASHES_MAX, Judged},
+    answer::CallError,
     effects::OpenEffects,
-    endings,
-    entry::{CallResult, Entry, Leaving, Origin},
+    entry::{CallResult, Entry, Origin},
     facts::FactBus,
+    live::{LiveCalls, NotTaken},
     payload::{self, PAYLOAD_DEPTH_MAX},
-    place::NotTaken,
     route::Route,
     supervision::Tree,
     tally::Tally,
@@ -46,18 +34,7 @@ pub const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Longest key, and longest name of a tenant, that a caller may give, in bytes.
 pub const KEY_MAX_BYTES: usize = 255;
 
-/// What a key stands for, once its first call has ended.
-#[derive(Debug, Clone)]
-pub(crate) enum Shared {
-    /// The vendor did it.
-    Delivered(Arc<Delivered>),
-    /// It is parked, and will be done from there.
-    Parked { call: CallId, letter: LetterId, because: Because },
-    /// It may have happened.
-    Unknown { call: CallId },
-}
-
-/// The entry and its table.
+/// The entry, and what is shared behind it.
 pub(crate) struct Gateway {
     pub(crate) routes: BTreeMap<VendorId, Route>,
     pub(crate) dlq: Addr<DlqActor>,
@@ -69,12 +46,7 @@ pub(crate) struct Gateway {
     pub(crate) tree: Tree,
     pub(crate) tasks: Arc<dyn Spawn>,
     pub(crate) hazard: Arc<dyn Hazard>,
-    pub(crate) live_max: usize,
-    live: Mutex<HashMap<CallId, Arc<Entry>>>,
-    closed: AtomicBool,
-    idle: Notify,
-    stopped: watch::Sender<bool>,
-    pub(crate) abandoned: watch::Sender<bool>,
+    pub(crate) live: LiveCalls,
 }
 
 /// The lasting parts of a gateway.
@@ -99,6 +71,7 @@ pub(crate) struct Waiting {
 impl Gateway {
     pub(crate) fn new(parts: GatewayParts) -> Arc<Self> {
         Arc::new(Self {
+            live: LiveCalls::new(parts.clock.clone(), parts.live_max),
             effects: OpenEffects::new(parts.clock.clone(), parts.facts.clone()),
             routes: parts.routes,
             dlq: parts.dlq,
@@ -109,31 +82,23 @@ impl Gateway {
             tree: parts.tree,
             tasks: parts.tasks,
             hazard: parts.hazard,
-            live_max: parts.live_max,
-            live: Mutex::default(),
-            closed: AtomicBool::new(false),
-            idle: Notify::new(),
-            stopped: watch::Sender::new(false),
-            abandoned: watch::Sender::new(false),
         })
     }
 
-    /// Takes a call on, or refuses it with a reason.
-    pub(crate) fn offer(self: &Arc<Self>, call: Call) -> Result<Waiting, Refusal> {
+    /// Takes a call on, or refuses it with a reason. Whoever takes it on runs it.
+    pub(crate) fn admit(&self, call: Call) -> Result<Waiting, Refusal> {
         let deadline = call.deadline;
         let vendor = VendorId::new(&call.vendor).ok().filter(|vendor| self.routes.contains_key(vendor));
         let accepted = self.accept(call);
         let taken = accepted.and_then(|call| {
-            self.take_on(call, Origin::Application, deadline).map_err(|not| match not {
+            self.live.take_on(call, Origin::Application, deadline).map_err(|not| match not {
                 NotTaken::Full(refusal) => refusal,
-                NotTaken::UnderWay => self.full(self.live()),
+                NotTaken::UnderWay => self.live.full(self.live.len()),
             })
         });
         match taken {
             Ok((entry, answer)) => {
                 self.tally.accepted(&entry.call.vendor);
-                let run = endings::run_for_application(self.clone(), entry.clone());
-                self.tasks.spawn(Box::pin(run));
                 Ok(Waiting { entry, answer })
             }
             Err(refusal) => {
@@ -141,94 +106,6 @@ impl Gateway {
                 tracing::debug!(target: "mainstay::gateway", %refusal, "a call was refused at the door");
                 Err(refusal)
             }
-        }
-    }
-
-    fn full(&self, held: usize) -> Refusal {
-        let reason = Reason::Full { what: "table of live calls", held, limit: self.live_max };
-        Refusal::new(Guard::Gateway, reason)
-    }
-
-    /// Puts a call into the table, once: a parked call whose lease ran out while it is still under way is not done twice.
-    pub(crate) fn take_on(
-        &self,
-        call: AcceptedCall,
-        origin: Origin,
-        deadline: Duration,
-    ) -> Result<(Arc<Entry>, oneshot::Receiver<CallResult>), NotTaken> {
-        let now = self.clock.now();
-        let mut live = self.live.lock();
-        let held = live.len();
-        let hash_map::Entry::Vacant(place) = live.entry(call.id) else { return Err(NotTaken::UnderWay) };
-        if held >= self.live_max {
-            return Err(NotTaken::Full(self.full(held)));
-        }
-        let begin_by = call.expires_at.map(|at| self.clock.instant_of(at));
-        let (entry, answer) = Entry::new(call, origin, now, now + deadline, begin_by);
-        place.insert(entry.clone());
-        Ok((entry, answer))
-    }
-
-    /// Takes an ended call off the table.
-    pub(crate) fn take_off(&self, call: CallId) {
-        let mut live = self.live.lock();
-        live.remove(&call);
-        let empty = live.is_empty();
-        drop(live);
-        if empty {
-            self.idle.notify_waiters();
-        }
-    }
-
-    /// Calls under way.
-    pub(crate) fn live(&self) -> usize {
-        self.live.lock().len()
-    }
-
-    pub(crate) fn is_live(&self, call: CallId) -> bool {
-        self.live.lock().contains_key(&call)
-    }
-
-    /// Takes nothing on any more.
-    pub(crate) fn close(&self) {
-        self.closed.store(true, SeqCst);
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(SeqCst)
-    }
-
-    /// Waits until no call is under way.
-    pub(crate) async fn until_idle(&self) {
-        loop {
-            let idle = self.idle.notified();
-            if self.live() == 0 {
-                return;
-            }
-            idle.await;
-        }
-    }
-
-    /// Ends the runtime's own tasks.
-    pub(crate) fn stop_tasks(&self) {
-        self.close();
-        self.stopped.send_replace(true);
-    }
-
-    /// Runs one of the runtime's own tasks until it ends, or the runtime does.
-    pub(crate) async fn until_stopped(&self, task: impl Future<Output = ()>) {
-        let mut stopped = self.stopped.subscribe();
-        tokio::select! {
-            () = task => {}
-            _ = stopped.wait_for(|stopped| *stopped) => {}
-        }
-    }
-
-    /// Tells every call that is still under way to come to an end.
-    pub(crate) fn dismiss_all(&self) {
-        let entries: Vec<_> = self.live.lock().values().cloned().collect();
-        for entry in entries {
-            entry.leave(Leaving::Shutdown);
         }
     }
 
@@ -252,35 +129,13 @@ impl Gateway {
         self.facts.state(Fact::CallEnded { vendor: call.vendor.clone(), call: call.id, state });
     }
 
-    /// Runs the attempts of a call. A loop that panics loses nothing: what it knew, and the ticket it had under way, are in the
-    /// table, and the call is taken up again from there.
-    pub(crate) async fn run(&self, route: &Route, operation: &Operation, entry: &Arc<Entry>) -> Judged {
-        loop {
-            let attempt = AssertUnwindSafe(attempts::drive(self, route, operation, entry)).catch_unwind();
-            let panic = match attempt.await {
-                Ok(judged) => return judged,
-                Err(panic) => panic,
-            };
-            let detail = panic_text(&*panic);
-            tracing::error!(target: "mainstay::call", call = %entry.call.id, %detail, "an attempt loop panicked");
-            self.facts.state(Fact::AttemptLoopLost { call: entry.call.id, detail: detail.clone() });
-            let lost = entry.note(|progress| {
-                progress.loops_lost += 1;
-                progress.loops_lost
-            });
-            if let Some(verdict) = attempts::after_lost_loop(entry, &detail, lost >= CRASHES_MAX) {
-                return verdict.into();
-            }
-        }
-    }
-
     fn accept(&self, mut call: Call) -> Result<AcceptedCall, Refusal> {
         // Before anything else: whatever refuses a call drops it, and so recurses into its payload.
         if !payload::fits_in(&call.payload, PAYLOAD_DEPTH_MAX) {
             payload::take_apart(call.payload.take());
             return Err(bad("payload", format!("is nested deeper than {PAYLOAD_DEPTH_MAX} levels")));
         }
-        if self.is_closed() {
+        if self.live.is_closed() {
             return Err(Refusal::new(Guard::Gateway, Reason::ShuttingDown));
         }
         let (vendor, route) = self.find_vendor(&call.vendor)?;
@@ -374,13 +229,4 @@ fn key_of(
             Err(Refusal::new(Guard::Gateway, Reason::KeyRequired { operation }))
         }
     }
-}
-
-pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> Arc<str> {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without a text".into());
-    mainstay_actors::outcome::cut(text).into()
 }

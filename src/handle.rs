@@ -15,6 +15,7 @@ use crate::{
     answer::{Answer, CallError, Completion},
     api::ApiActor,
     debug::{DebugActor, Snapshot},
+    endings,
     entry::{CallResult, Entry, Leaving},
     error::{NotOpen, UnknownVendor},
     letters::DeadLetters,
@@ -65,7 +66,7 @@ impl Handle {
     ///
     /// A [`CallError`] that says what happened, which limit, and what to do.
     pub async fn call(&self, call: Call) -> Result<Answer, CallError> {
-        let waiting = self.core.gateway.offer(call)?;
+        let waiting = endings::offer(&self.core.gateway, call)?;
         let mut caller = Caller { entry: waiting.entry, done: false };
         let answer = waiting.answer.await;
         caller.done = true;
@@ -78,7 +79,7 @@ impl Handle {
     ///
     /// A [`Refusal`] when the call is wrong, its vendor is down, or the runtime has no room or is shutting down.
     pub async fn submit(&self, call: Call) -> Result<Receipt, Refusal> {
-        let waiting = self.core.gateway.offer(call)?;
+        let waiting = endings::offer(&self.core.gateway, call)?;
         Ok(Receipt { call: waiting.entry.call.id, answer: waiting.answer })
     }
 
@@ -149,6 +150,6 @@ impl Handle {
 
 impl std::fmt::Debug for Handle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Handle({} calls under way)", self.core.gateway.live())
+        write!(f, "Handle({} calls under way)", self.core.gateway.live.len())
     }
 }

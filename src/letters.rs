@@ -10,7 +10,7 @@ use mainstay_actors::{
     kernel::Lost,
 };
 
-use crate::{attempts::CRASHES_MAX, gateway::Gateway};
+use crate::{gateway::Gateway, verdict::CRASHES_MAX};
 
 /// Most letters one replay takes; the next takes the rest.
 const REPLAY_MAX: usize = 10_000;

@@ -16,10 +16,10 @@ mod facts;
 mod gateway;
 mod handle;
 mod letters;
+mod live;
 #[cfg(any(feature = "testing", feature = "debug-http"))]
 mod net;
 mod payload;
-mod place;
 mod placement;
 mod plan;
 mod redrive;
@@ -31,11 +31,11 @@ pub mod supervision;
 mod tally;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod verdict;
 mod wiring;
 
 pub use answer::{Answer, Because, CallError, Completion, Delivered};
 pub use api::{ApiActor, Complete, GetDeadLetters, MakeCall, Shutdown, Submit, Subscribe};
-pub use attempts::CRASHES_MAX;
 pub use builder::Builder;
 pub use config::{RedriveConfig, RuntimeConfig, VendorConfig};
 pub use debug::{DebugActor, GetSnapshot, Snapshot};
@@ -60,3 +60,4 @@ pub use plan::VENDORS_MAX;
 pub use runtime::{Runtime, ShutdownReport};
 pub use store::Durability;
 pub use tally::Counts;
+pub use verdict::CRASHES_MAX;

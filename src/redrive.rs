@@ -7,7 +7,7 @@ use mainstay_actors::{
     dlq::{Ended, Kind, ParkedLetter, TakeDue},
     fact::FinalState,
     idempotency::End,
-    kernel::ask,
+    kernel::{ask, panic_text},
     outcome::Class,
     profile::Completion as Owed,
     refusal::Reason,
@@ -15,15 +15,16 @@ use mainstay_actors::{
 use tokio::sync::{Notify, Semaphore};
 
 use crate::{
-    answer::Because,
-    attempts::{Judged, Verdict},
+    answer::{Because, Shared},
+    attempts,
     config::RedriveConfig,
     effects,
     endings::{QUEUE_PAUSE, delivered, due_of, finish, operation_of},
     entry::{Entry, Origin},
-    gateway::{Gateway, Shared, panic_text},
+    gateway::Gateway,
     letters::state_of,
-    place::{NotTaken, Place},
+    live::NotTaken,
+    verdict::{Judged, Verdict},
 };
 
 /// How long an attempt of a parked call may take over queues and retries.
@@ -35,7 +36,7 @@ const SOONEST: Duration = Duration::from_secs(1);
 /// Takes due calls until the gateway closes.
 pub(crate) async fn redrive_for_ever(gateway: Arc<Gateway>, config: RedriveConfig, wake: Arc<Notify>) {
     let places = Arc::new(Semaphore::new(config.at_a_time));
-    while !gateway.is_closed() {
+    while !gateway.live.is_closed() {
         tokio::select! {
             () = wake.notified() => {}
             () = tokio::time::sleep(config.every) => {}
@@ -48,7 +49,7 @@ pub(crate) async fn redrive_for_ever(gateway: Arc<Gateway>, config: RedriveConfi
 async fn take_some(gateway: &Arc<Gateway>, places: &Arc<Semaphore>, at_a_time: usize) -> bool {
     let Ok(first) = places.clone().acquire_owned().await else { return false };
     let free = places.available_permits() + 1;
-    if gateway.is_closed() {
+    if gateway.live.is_closed() {
         return false;
     }
     let now = gateway.clock.wall();
@@ -77,7 +78,7 @@ async fn take_some(gateway: &Arc<Gateway>, places: &Arc<Semaphore>, at_a_time: u
 async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter) {
     let letter = parked.letter.id;
     let from = state_of(parked.state.kind);
-    let entry = match gateway.take_on(parked.letter.to_call(), Origin::Redrive(letter), DEADLINE) {
+    let entry = match gateway.live.take_on(parked.letter.to_call(), Origin::Redrive(letter), DEADLINE) {
         Ok((entry, _)) => entry,
         // Its lease ran out under it. It stays out, and writes down its end itself.
         Err(NotTaken::UnderWay) => return,
@@ -87,7 +88,7 @@ async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter) {
             return gateway.finish_letter(letter, end).await;
         }
     };
-    let place = Place(gateway, entry.call.id);
+    let place = gateway.live.place(entry.call.id);
     let (state, end) = match AssertUnwindSafe(run(gateway, &entry, from)).catch_unwind().await {
         Ok(end) => end,
         Err(panic) => lost(&entry, &panic_text(&*panic)),
@@ -123,7 +124,7 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState) -> (F
         let detail = format!("vendor {} or its operation {} is not configured any more", call.vendor, call.operation);
         return (from, Ended::GivenUp { class: Class::CallerError, detail });
     };
-    let Judged { verdict, claim } = gateway.run(route, operation, entry).await;
+    let Judged { verdict, claim } = attempts::run(gateway, route, operation, entry).await;
     match verdict {
         Verdict::Delivered { outcome, lease } => {
             let delivered = delivered(gateway, operation, entry, outcome, lease);

@@ -10,10 +10,10 @@ use mainstay_actors::{
 };
 
 use crate::{
-    answer::Because,
+    answer::{Because, Shared},
     effects,
     endings::UNKNOWN_HOLDS,
-    gateway::{Gateway, Shared},
+    gateway::Gateway,
     letters::{DeadLetters, LettersError},
 };
 

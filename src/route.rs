@@ -13,7 +13,7 @@ use mainstay_actors::{
     ticket::Ticket,
 };
 
-use crate::{gateway::Shared, supervision::SupervisorKey};
+use crate::{answer::Shared, supervision::SupervisorKey};
 
 /// One vendor's entrances.
 pub(crate) struct Route {

@@ -282,7 +282,7 @@ impl<'a> Starting<'a> {
         tree.launch_all();
         let tasks = self.places.tasks();
         let of_sweep = gateway.clone();
-        tasks.spawn(Box::pin(async move { of_sweep.until_stopped(of_sweep.effects.sweep()).await }));
+        tasks.spawn(Box::pin(async move { of_sweep.live.until_stopped(of_sweep.effects.sweep()).await }));
         let held = Held { _watchdog: watchdog, places: self.places, store_thread: self.store_thread };
         let core = Arc::new(Core {
             gateway,
@@ -306,7 +306,7 @@ impl Core {
         let gateway = self.gateway.clone();
         self.gateway.tasks.spawn(Box::pin(async move {
             let again = redrive::redrive_for_ever(gateway.clone(), config, wake);
-            gateway.until_stopped(again).await;
+            gateway.live.until_stopped(again).await;
         }));
     }
 
@@ -319,16 +319,16 @@ impl Core {
 
     pub(crate) async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         let gateway = &self.gateway;
-        gateway.close();
-        let drained = tokio::time::timeout(deadline, gateway.until_idle()).await.is_ok();
+        gateway.live.close();
+        let drained = tokio::time::timeout(deadline, gateway.live.until_idle()).await.is_ok();
         if !drained {
-            gateway.dismiss_all();
-            let _ = tokio::time::timeout(LAST_WORDS, gateway.until_idle()).await;
+            gateway.live.dismiss_all();
+            let _ = tokio::time::timeout(LAST_WORDS, gateway.live.until_idle()).await;
         }
-        let still_under_way = gateway.live();
+        let still_under_way = gateway.live.len();
         if still_under_way > 0 {
-            gateway.abandon_all();
-            let _ = tokio::time::timeout(LAST_WORDS, gateway.until_idle()).await;
+            gateway.live.abandon_all();
+            let _ = tokio::time::timeout(LAST_WORDS, gateway.live.until_idle()).await;
         }
         let report = ShutdownReport { drained, still_under_way, calls: gateway.tally.total() };
         tracing::info!(target: "mainstay::runtime", drained, still_under_way, "the runtime stops");
@@ -348,7 +348,7 @@ impl Core {
     /// goes on until all it took on is written.
     fn stop(&self) -> Option<JoinHandle<()>> {
         let held = self.held.lock().take()?;
-        self.gateway.stop_tasks();
+        self.gateway.live.stop_tasks();
         self.tree.stop_all();
         self.gateway.facts.deafen();
         self.store.close();

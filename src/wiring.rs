@@ -25,11 +25,11 @@ use mainstay_actors::{
 };
 
 use crate::{
+    answer::Shared,
     config::VendorConfig,
     debug::VendorLook,
     error::StartError,
     facts::FactBus,
-    gateway::Shared,
     route::Route,
     supervision::{ChildSpec, Intensity, SupervisorKey, SupervisorSpec, Tree},
 };

@@ -48,7 +48,7 @@ impl Look {
         Snapshot {
             at: gateway.clock.wall(),
             version: env!("CARGO_PKG_VERSION"),
-            shutting_down: gateway.is_closed(),
+            shutting_down: gateway.live.is_closed(),
             health: (*self.health.get()).clone(),
             calls: gateway.tally.total(),
             open_effects,

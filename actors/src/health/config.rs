@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::state::OVERDUE_KEPT_MAX;
 use crate::faults::Faults;
+
+/// Overdue callbacks remembered for a vendor; at the limit the oldest is forgotten.
+pub const OVERDUE_KEPT_MAX: usize = 1_000;
 
 /// When a vendor is healthy, degraded or unhealthy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

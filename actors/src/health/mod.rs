@@ -53,12 +53,12 @@ mod state;
 
 #[cfg(feature = "runtime")]
 pub use actor::{HealthActor, HealthParts, REFRESH};
-pub use config::HealthConfig;
+pub use config::{HealthConfig, OVERDUE_KEPT_MAX};
 #[cfg(feature = "runtime")]
 pub use message::DeadLetters;
 pub use report::{Code, HealthSnapshot, Reason, Status, VendorHealth};
 pub use score::{BUCKETS, Counts, Window};
-pub use state::{Health, NAMES_KEPT_MAX, Noted, OVERDUE_KEPT, OVERDUE_KEPT_MAX, StatusChange};
+pub use state::{Health, NAMES_KEPT_MAX, Noted, OVERDUE_KEPT, StatusChange};
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    config::HealthConfig,
+    config::{HealthConfig, OVERDUE_KEPT_MAX},
     report::{HealthSnapshot, Status},
     score::{Counts, Window},
 };
@@ -21,8 +21,6 @@ use crate::{
     refusal::Guard,
 };
 
-/// Overdue callbacks remembered for a vendor; at the limit the oldest is forgotten.
-pub const OVERDUE_KEPT_MAX: usize = 1_000;
 /// How long an overdue callback speaks against a vendor, if its call does not end before.
 pub const OVERDUE_KEPT: Duration = Duration::from_secs(3_600);
 /// Parked actors, and full lanes, remembered by name for a vendor.

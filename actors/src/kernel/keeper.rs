@@ -103,7 +103,7 @@ impl<A: Resident> Keeper<A> {
                 self.stage = Stage::Up(body);
                 self.seat.vault.mark_up(generation);
             }
-            Err(panic) => self.exited(Cause::Factory, text_of(&*panic)),
+            Err(panic) => self.exited(Cause::Factory, panic_text(&*panic)),
         }
     }
 }
@@ -140,7 +140,7 @@ impl<A: Resident> Future for Keeper<A> {
                 Stage::Up(body) => match catch_unwind(AssertUnwindSafe(|| body.as_mut().poll(cx))) {
                     Ok(Poll::Pending) => return Poll::Pending,
                     Ok(Poll::Ready(())) => this.exited(Cause::Stopped, "stopped itself".into()),
-                    Err(panic) => this.exited(Cause::Panic, text_of(&*panic)),
+                    Err(panic) => this.exited(Cause::Panic, panic_text(&*panic)),
                 },
             }
         }
@@ -171,8 +171,8 @@ fn remember_panic_places() {
     });
 }
 
-/// A panic's text and place, cut to a sane length.
-pub(super) fn text_of(panic: &(dyn Any + Send)) -> Arc<str> {
+/// The text of a caught panic, with its place where it is known, cut to a sane length.
+pub fn panic_text(panic: &(dyn Any + Send)) -> Arc<str> {
     let text = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())

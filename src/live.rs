@@ -1,0 +1,172 @@
+//! The table of live calls: who is under way, whether more are taken on, and how far the runtime has stopped.
+
+use std::{
+    collections::{HashMap, hash_map},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use mainstay_actors::{
+    call::AcceptedCall,
+    clock::Clock,
+    ids::CallId,
+    refusal::{Guard, Reason, Refusal},
+};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot, watch};
+
+use crate::entry::{CallResult, Entry, Leaving, Origin};
+
+/// Why a call does not get a place.
+pub(crate) enum NotTaken {
+    /// The table is full.
+    Full(Refusal),
+    /// It has one: it is under way at this moment.
+    UnderWay,
+}
+
+/// The table. Bounded: what finds no place is refused.
+pub(crate) struct LiveCalls {
+    clock: Clock,
+    most: usize,
+    calls: Mutex<HashMap<CallId, Arc<Entry>>>,
+    closed: AtomicBool,
+    idle: Notify,
+    stopped: watch::Sender<bool>,
+    abandoned: watch::Sender<bool>,
+}
+
+/// A call's place in the table. Given up in the end, whatever happens to the task of the call.
+pub(crate) struct Place<'a> {
+    live: &'a LiveCalls,
+    /// Whose.
+    pub(crate) call: CallId,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.live.take_off(self.call);
+    }
+}
+
+impl LiveCalls {
+    pub(crate) fn new(clock: Clock, most: usize) -> Self {
+        Self {
+            clock,
+            most,
+            calls: Mutex::default(),
+            closed: AtomicBool::new(false),
+            idle: Notify::new(),
+            stopped: watch::Sender::new(false),
+            abandoned: watch::Sender::new(false),
+        }
+    }
+
+    /// Puts a call into the table, once: a parked call whose lease ran out while it is still under way is not done twice.
+    pub(crate) fn take_on(
+        &self,
+        call: AcceptedCall,
+        origin: Origin,
+        deadline: Duration,
+    ) -> Result<(Arc<Entry>, oneshot::Receiver<CallResult>), NotTaken> {
+        let now = self.clock.now();
+        let mut calls = self.calls.lock();
+        let held = calls.len();
+        let hash_map::Entry::Vacant(place) = calls.entry(call.id) else { return Err(NotTaken::UnderWay) };
+        if held >= self.most {
+            return Err(NotTaken::Full(self.full(held)));
+        }
+        let begin_by = call.expires_at.map(|at| self.clock.instant_of(at));
+        let (entry, answer) = Entry::new(call, origin, now, now + deadline, begin_by);
+        place.insert(entry.clone());
+        Ok((entry, answer))
+    }
+
+    /// The refusal of a call that finds no place.
+    pub(crate) fn full(&self, held: usize) -> Refusal {
+        let reason = Reason::Full { what: "table of live calls", held, limit: self.most };
+        Refusal::new(Guard::Gateway, reason)
+    }
+
+    /// The place of a call that was taken on.
+    pub(crate) fn place(&self, call: CallId) -> Place<'_> {
+        Place { live: self, call }
+    }
+
+    /// Takes an ended call off the table.
+    pub(crate) fn take_off(&self, call: CallId) {
+        let mut calls = self.calls.lock();
+        calls.remove(&call);
+        let empty = calls.is_empty();
+        drop(calls);
+        if empty {
+            self.idle.notify_waiters();
+        }
+    }
+
+    /// Calls under way.
+    pub(crate) fn len(&self) -> usize {
+        self.calls.lock().len()
+    }
+
+    pub(crate) fn contains(&self, call: CallId) -> bool {
+        self.calls.lock().contains_key(&call)
+    }
+
+    /// Takes nothing on any more.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, SeqCst);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(SeqCst)
+    }
+
+    /// Waits until no call is under way.
+    pub(crate) async fn until_idle(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if self.len() == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    /// Tells every call that is still under way to come to an end.
+    pub(crate) fn dismiss_all(&self) {
+        let entries: Vec<_> = self.calls.lock().values().cloned().collect();
+        for entry in entries {
+            entry.leave(Leaving::Shutdown);
+        }
+    }
+
+    /// The runtime stops and waits for no answer any more: what is on the wire is written down as unknown.
+    pub(crate) fn abandon_all(&self) {
+        self.abandoned.send_replace(true);
+    }
+
+    /// Until [`Self::abandon_all`].
+    pub(crate) async fn until_abandoned(&self) {
+        // The sender lives as long as the table.
+        let _ = self.abandoned.subscribe().wait_for(|abandoned| *abandoned).await;
+    }
+
+    /// Ends the runtime's own tasks.
+    pub(crate) fn stop_tasks(&self) {
+        self.close();
+        self.stopped.send_replace(true);
+    }
+
+    /// Runs one of the runtime's own tasks until it ends, or the runtime does.
+    pub(crate) async fn until_stopped(&self, task: impl Future<Output = ()>) {
+        let mut stopped = self.stopped.subscribe();
+        tokio::select! {
+            () = task => {}
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
+    }
+}
