@@ -83,7 +83,9 @@ impl Process {
     }
 
     async fn take(&self, max: usize) -> Vec<ParkedLetter> {
-        ask(&self.queue, TakeDue { now: now(), max }).await.unwrap().unwrap()
+        // What became due in this very millisecond is due.
+        let now = now().checked_add(Duration::from_millis(1)).unwrap();
+        ask(&self.queue, TakeDue { now, max }).await.unwrap().unwrap()
     }
 
     async fn finish(&self, taken: &ParkedLetter, end: Ended) {
