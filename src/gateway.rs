@@ -49,19 +49,6 @@ pub(crate) struct Gateway {
     pub(crate) live: LiveCalls,
 }
 
-/// The lasting parts of a gateway.
-pub(crate) struct GatewayParts {
-    pub(crate) routes: BTreeMap<VendorId, Route>,
-    pub(crate) dlq: Addr<DlqActor>,
-    pub(crate) facts: FactBus,
-    pub(crate) clock: Clock,
-    pub(crate) rng: Rng,
-    pub(crate) tree: Tree,
-    pub(crate) tasks: Arc<dyn Spawn>,
-    pub(crate) hazard: Arc<dyn Hazard>,
-    pub(crate) live_max: usize,
-}
-
 /// A caller's hold on its call.
 pub(crate) struct Waiting {
     pub(crate) entry: Arc<Entry>,
@@ -69,22 +56,6 @@ pub(crate) struct Waiting {
 }
 
 impl Gateway {
-    pub(crate) fn new(parts: GatewayParts) -> Arc<Self> {
-        Arc::new(Self {
-            live: LiveCalls::new(parts.clock.clone(), parts.live_max),
-            effects: OpenEffects::new(parts.clock.clone(), parts.facts.clone()),
-            routes: parts.routes,
-            dlq: parts.dlq,
-            tally: Tally::default(),
-            facts: parts.facts,
-            clock: parts.clock,
-            rng: parts.rng,
-            tree: parts.tree,
-            tasks: parts.tasks,
-            hazard: parts.hazard,
-        })
-    }
-
     /// Takes a call on, or refuses it with a reason. Whoever takes it on runs it.
     pub(crate) fn admit(&self, call: Call) -> Result<Waiting, Refusal> {
         let deadline = call.deadline;

@@ -27,18 +27,20 @@ use crate::{
     completions::DLQ,
     config::RedriveConfig,
     debug::{DebugActor, Look, VendorLook},
+    effects::OpenEffects,
     error::StartError,
     facts::FactBus,
-    gateway::{Gateway, GatewayParts},
+    gateway::Gateway,
     handle::Handle,
     letters::state_of,
+    live::LiveCalls,
     placement::Places,
     plan::Plan,
     redrive, restore,
     route::Route,
     store::{MemoryStore, SledStore, StoreHandle},
     supervision::{SupervisorKey, SupervisorSpec, Tree, Watchdog},
-    tally::Counts,
+    tally::{Counts, Tally},
     wiring::{Kit, wire_vendor},
 };
 
@@ -177,16 +179,19 @@ impl<'a> Starting<'a> {
         let api = self.api(&worker);
         let debug = self.debug(&worker);
         let runtime = &self.plan.runtime;
-        let gateway = Gateway::new(GatewayParts {
+        let (clock, facts) = (runtime.clock.clone(), self.kit.facts.clone());
+        let gateway = Arc::new(Gateway {
             routes,
             dlq,
-            facts: self.kit.facts.clone(),
-            clock: runtime.clock.clone(),
+            live: LiveCalls::new(clock.clone(), runtime.live_max),
+            effects: OpenEffects::new(clock.clone(), facts.clone()),
+            tally: Tally::default(),
+            facts,
+            clock,
             rng: runtime.rng.clone(),
             tree: self.kit.tree.clone(),
             tasks: self.places.tasks(),
             hazard: runtime.hazard.clone(),
-            live_max: runtime.live_max,
         });
         for (vendor, state, number) in inherited {
             gateway.tally.inherited(&vendor, state, number);
