@@ -4,6 +4,9 @@
 //! Damaged files can make sled 0.34.7 panic, fail, or open with a part of the rows and no error, and then write over the rest.
 //! So a small file beside it remembers how far the store had come, and a copy of the files is kept until opening has proved
 //! good; after a failure it is put back, and the directory is as it was.
+//!
+//! It can also open with a few rows missing in the middle, and its last commits there. That shows only to who counts: the owner
+//! of a table commits a counter with its rows, and compares the two at its start.
 
 use std::{
     fs::{self, File, TryLockError},
