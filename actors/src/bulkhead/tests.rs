@@ -24,7 +24,7 @@ use crate::{
     fact::{Fact, FactSink},
     grant::Ending,
     ids::{ActorId, CallId, LaneId, OperationId, VendorId},
-    kernel::{Child, Door, Exit, Hazard, Launch, NoHazard, Overseer, Published, Vault, Verdict, Worker},
+    kernel::{Child, Door, Hazard, Launch, NoHazard, Published, Vault, Worker, testing::Restarts},
     outcome::{Class, Effect, Outcome},
     refusal::{Guard, Reason},
     ticket::{Reply, Ticket},
@@ -45,18 +45,6 @@ async fn until_idle() {
 
 async fn local(test: impl Future<Output = ()>) {
     LocalSet::new().run_until(test).await;
-}
-
-struct AtOnce;
-
-impl Overseer for AtOnce {
-    fn on_exit(&self, _: &ActorId, _: &Exit) -> Verdict {
-        Verdict::Restart { after: Duration::ZERO }
-    }
-    fn on_start(&self, _: &ActorId, _: u64) {}
-    fn on_report_set_aside(&self, child: &ActorId, attempts: u32) {
-        panic!("{child} set a report aside after {attempts}");
-    }
 }
 
 /// Panics at every second beginning of the message, so that what is delivered again gets through.
@@ -84,7 +72,7 @@ impl FactSink for Facts {
 }
 
 fn launch(path: &str, hazard: Arc<dyn Hazard>) -> Launch {
-    Launch { id: ActorId::new(path), worker: Worker::here("test"), overseer: Arc::new(AtOnce), hazard }
+    Launch { id: ActorId::new(path), worker: Worker::here("test"), overseer: Restarts::at_once(), hazard }
 }
 
 /// One lane before a channel.

@@ -22,7 +22,7 @@ use crate::{
     credits::Credits,
     fact::{Fact, FactSink},
     ids::{ActorId, CallId, LaneId, OperationId, VendorId},
-    kernel::{Child, Exit, Hazard, Launch, Lost, Overseer, Published, Vault, Verdict, Worker, ask},
+    kernel::{Child, Hazard, Launch, Lost, Published, Vault, Worker, ask, testing::Restarts},
     outcome::Class,
     store::{Op, Row, Store, StoreError, Table, VALUE_MAX_BYTES, Waiting, WriteSet},
 };
@@ -142,16 +142,6 @@ impl Facts {
     }
 }
 
-struct Restart;
-
-impl Overseer for Restart {
-    fn on_exit(&self, _: &ActorId, _: &Exit) -> Verdict {
-        Verdict::Restart { after: Duration::ZERO }
-    }
-    fn on_start(&self, _: &ActorId, _: u64) {}
-    fn on_report_set_aside(&self, _: &ActorId, _: u32) {}
-}
-
 /// Panics when the named message is begun, so many times.
 #[derive(Default)]
 struct Strike(Mutex<Option<(&'static str, u32)>>);
@@ -200,7 +190,7 @@ async fn bench_on(store: Memory, config: DlqConfig) -> Bench {
     let launch = Launch {
         id: ActorId::new("dlq"),
         worker: Worker::here("test"),
-        overseer: Arc::new(Restart),
+        overseer: Restarts::at_once(),
         hazard: strike.clone(),
     };
     let vault = Vault::new(launch, state, move |inc| DlqActor::new(inc, parts.clone()));

@@ -37,6 +37,8 @@ mod overseer;
 mod published;
 mod pump;
 mod reports;
+#[cfg(test)]
+pub(crate) mod testing;
 mod vault;
 mod worker;
 

@@ -13,26 +13,13 @@ use crate::{
     call::AcceptedCall,
     clock::{self, Rng, SteadyWall},
     ids::{ActorId, LaneId, OperationId},
-    kernel::{Child, Exit, Hazard, Launch, Overseer, Vault, Verdict, Worker},
+    kernel::{Child, Hazard, Launch, Vault, Worker, testing::Restarts},
     outcome::{Class, Effect, Outcome},
     refusal::Reason,
     ticket::{Lease, Reply},
 };
 
 const VENDOR: &str = "clay";
-
-/// Restarts at once.
-struct Patient;
-
-impl Overseer for Patient {
-    fn on_exit(&self, _: &ActorId, _: &Exit) -> Verdict {
-        Verdict::Restart { after: Duration::ZERO }
-    }
-    fn on_start(&self, _: &ActorId, _: u64) {}
-    fn on_report_set_aside(&self, child: &ActorId, attempts: u32) {
-        panic!("{child} set a report aside after {attempts} attempts");
-    }
-}
 
 /// Panics at every n-th beginning of a message of this name.
 struct Every(u64, &'static str, AtomicU64);
@@ -91,7 +78,7 @@ impl Bench {
         let launch = Launch {
             id: ActorId::new("clay/budget"),
             worker: Worker::here("bench"),
-            overseer: Arc::new(Patient),
+            overseer: Restarts::at_once(),
             hazard,
         };
         let vault = Vault::new(launch, ledger, move |inc| BudgetActor::new(inc, parts.clone()));

@@ -18,18 +18,8 @@ use crate::{
     credits::Credits,
     fallback::{CacheConfig, Staleness},
     ids::{ActorId, CallId, LaneId, OperationId},
-    kernel::{Child, Door, Exit, Hazard, Launch, Lost, Overseer, Vault, Verdict, Worker, ask},
+    kernel::{Child, Door, Hazard, Launch, Lost, Vault, Worker, ask, testing::Restarts},
 };
-
-struct Restarts;
-
-impl Overseer for Restarts {
-    fn on_exit(&self, _: &ActorId, _: &Exit) -> Verdict {
-        Verdict::Restart { after: Duration::from_millis(1) }
-    }
-    fn on_start(&self, _: &ActorId, _: u64) {}
-    fn on_report_set_aside(&self, _: &ActorId, _: u32) {}
-}
 
 /// Panics at the next so many messages.
 #[derive(Default)]
@@ -60,7 +50,7 @@ impl Scene {
         let launch = Launch {
             id: ActorId::new("clay/fallback"),
             worker: Worker::here("test"),
-            overseer: Arc::new(Restarts),
+            overseer: Restarts::after(Duration::from_millis(1)),
             hazard: trap.clone(),
         };
         let cache = Cache::new(Some(CacheConfig::default()));

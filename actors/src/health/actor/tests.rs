@@ -17,19 +17,9 @@ use crate::{
         tests::{CLAY, attempt, event, turned, vendor},
     },
     ids::ActorId,
-    kernel::{Child, Door, Exit, Hazard, Launch, NoHazard, Overseer, Vault, Verdict, Worker},
+    kernel::{Child, Door, Hazard, Launch, NoHazard, Vault, Worker, testing::Restarts},
     outcome::Class,
 };
-
-struct Restart;
-
-impl Overseer for Restart {
-    fn on_exit(&self, _: &ActorId, _: &Exit) -> Verdict {
-        Verdict::Restart { after: Duration::from_millis(50) }
-    }
-    fn on_start(&self, _: &ActorId, _: u64) {}
-    fn on_report_set_aside(&self, _: &ActorId, _: u32) {}
-}
 
 /// Panics at the nth fact.
 struct PanicAt(AtomicU32);
@@ -53,8 +43,12 @@ impl World {
     fn start(hazard: Arc<dyn Hazard>) -> Self {
         let clock = Clock::new(SteadyWall::starting_at(Timestamp::UNIX_EPOCH));
         let shown = Published::default();
-        let launch =
-            Launch { id: ActorId::new("health"), worker: Worker::here("test"), overseer: Arc::new(Restart), hazard };
+        let launch = Launch {
+            id: ActorId::new("health"),
+            worker: Worker::here("test"),
+            overseer: Restarts::after(Duration::from_millis(50)),
+            hazard,
+        };
         let state = Health::new(HealthConfig::default(), [vendor(CLAY)], clock.now());
         let parts = HealthParts { clock, shown: shown.clone() };
         let vault = Vault::new(launch, state, move |inc| HealthActor::new(inc, parts.clone()));

@@ -16,21 +16,11 @@ use crate::{
     credits::Credits,
     idempotency::{Fingerprint, IdempotencyConfig},
     ids::{ActorId, CallId, LaneId, OperationId},
-    kernel::{Child, Exit, Hazard, Launch, Lost, Overseer, Vault, Verdict, Worker, ask},
+    kernel::{Child, Hazard, Launch, Lost, Vault, Worker, ask, testing::Restarts},
     ticket::{Flight, Ticket},
 };
 
 type Table = IdempotencyActor<Arc<str>>;
-
-struct Restarts;
-
-impl Overseer for Restarts {
-    fn on_exit(&self, _: &ActorId, _: &Exit) -> Verdict {
-        Verdict::Restart { after: Duration::from_millis(1) }
-    }
-    fn on_start(&self, _: &ActorId, _: u64) {}
-    fn on_report_set_aside(&self, _: &ActorId, _: u32) {}
-}
 
 /// Panics at the next so many messages of a name, or replaces the incarnation under its own hands.
 #[derive(Default)]
@@ -68,7 +58,7 @@ impl Scene {
         let launch = Launch {
             id: ActorId::new("retell/idempotency"),
             worker: Worker::here("test"),
-            overseer: Arc::new(Restarts),
+            overseer: Restarts::after(Duration::from_millis(1)),
             hazard: trap.clone(),
         };
         let vault = Vault::new(launch, Keys::new(config), move |inc| Table::new(inc, parts.clone()));
