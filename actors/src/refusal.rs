@@ -63,7 +63,9 @@ pub enum Reason {
         known: String,
     },
     /// The payload is larger than the operation allows.
-    #[error("payload of {bytes} bytes is over the limit of {limit} bytes")]
+    #[error(
+        "payload of {bytes} bytes is over the limit of {limit} bytes: shorten it, or raise the operation's payload_max_bytes"
+    )]
     PayloadTooLarge {
         /// Its size as JSON.
         bytes: usize,
@@ -85,13 +87,13 @@ pub enum Reason {
         operation: String,
     },
     /// The key was used for another payload.
-    #[error("key {key:?} already stands for another payload")]
+    #[error("key {key:?} already stands for another payload: give a changed call a key of its own")]
     KeyConflict {
         /// The key, as the caller gave it or as it was derived.
         key: String,
     },
     /// A table or queue of the runtime is full.
-    #[error("{what} full: {held} of {limit}")]
+    #[error("{what} full: {held} of {limit}; offer fewer at once, or raise the limit")]
     Full {
         /// Which one.
         what: &'static str,
@@ -137,10 +139,10 @@ pub enum Reason {
         unit: Arc<str>,
     },
     /// The vendor itself said that the account is used up.
-    #[error("the vendor says its account is used up")]
+    #[error("the vendor says its account is used up: top it up, or wait for its reset")]
     VendorExhausted,
     /// The vendor's actors are down.
-    #[error("vendor is down: {cause}")]
+    #[error("vendor is down: {cause}; Handle::revive brings it back once that is cured")]
     VendorDown {
         /// Which actor, and why.
         cause: Arc<str>,

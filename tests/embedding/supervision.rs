@@ -56,7 +56,8 @@ async fn a_vendor_whose_actor_panics_past_its_limit_is_down_in_words_until_it_is
     let error = soon(mainstay.call(row(99))).await.unwrap_err();
     let CallError::Refused(refusal) = error else { panic!("{error:?}") };
     assert_eq!((refusal.by, &refusal.reason), (Guard::Supervisor, &Reason::VendorDown { cause: down.as_str().into() }));
-    assert_eq!(refusal.to_string(), format!("refused by the supervisor: vendor is down: {down}"));
+    let way_out = "Handle::revive brings it back once that is cured";
+    assert_eq!(refusal.to_string(), format!("refused by the supervisor: vendor is down: {down}; {way_out}"));
     for n in 0..5 {
         let answer = soon(mainstay.call(dial(n))).await.unwrap();
         assert!(matches!(answer, Answer::Delivered(_)), "the other vendor carries on: {answer:?}");
