@@ -43,7 +43,7 @@ use mainstay::{
         clock,
         ids::{ActorId, LaneId, OperationId},
         kernel::{Child, Exit, Incarnation, Launch, NoHazard, Overseer, Resident, Vault, Verdict, Worker, ask},
-        profile::{Auth, Completion, CostRule, KeyCarrier, KeySource, Method, Operation, Repeat, RetryConfig},
+        profile::{Auth, Operation, RetryConfig},
         store::{Store, Table, WriteSet},
     },
     store::{SledStore, StoreHandle},
@@ -253,21 +253,7 @@ impl Transport for AtOnce {
 
 /// A vendor whose answer is the end, with limits that do not get in the way.
 fn vendor() -> VendorConfig {
-    let echo = Operation {
-        method: Method::Post,
-        path: "/echo".into(),
-        timeout: Duration::from_secs(10),
-        repeat: Repeat::Never,
-        key_source: KeySource::Content,
-        key_carrier: KeyCarrier::None,
-        correlation: None,
-        vendor_ref: None,
-        completion: Completion::Answer,
-        estimate: Credits::whole(1),
-        cost: CostRule::Estimate,
-        payload_max_bytes: 10_000,
-        required: Vec::new(),
-    };
+    let echo = Operation { estimate: Credits::whole(1), ..Operation::post("/echo") };
     let profile = Profile {
         vendor: VendorId::new("bench").unwrap(),
         base_url: "http://bench.invalid".to_owned().into(),

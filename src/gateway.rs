@@ -114,19 +114,16 @@ impl Gateway {
         let (lane, _) = find::<LaneId, _>(&route.lanes, "lane", &call.lane)?;
         check(&call, operation, self.clock.wall())?;
         let key = key_of(&call, vendor, operation_id, operation)?;
+        let (vendor, operation_id) = (vendor.clone(), operation_id.clone());
         let accepted = AcceptedCall {
-            id: self.rng.call_id(),
-            vendor: vendor.clone(),
-            operation: operation_id.clone(),
             lane: lane.clone(),
             key: Some(key),
             estimate: call.estimate.unwrap_or(operation.estimate),
-            payload: call.payload,
             tenant: call.tenant.map(Into::into),
             expires_at: call.expires_at,
-            accepted_at: self.clock.wall(),
             fallback: call.fallback,
             holds_slot: operation.holds_slot(),
+            ..AcceptedCall::new(self.rng.call_id(), vendor, operation_id, call.payload, self.clock.wall())
         };
         match self.not_now(route, &accepted) {
             Some(refusal) => Err(refusal),

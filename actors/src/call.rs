@@ -157,3 +157,24 @@ pub struct AcceptedCall {
     /// Whether a slot is held until the effect ends, not only until the answer (a phone call).
     pub holds_slot: bool,
 }
+
+impl AcceptedCall {
+    /// A call on the lane `normal` with no key, no tenant and no estimate, that may be stood in for. The gateway fills in the
+    /// rest by `..`, and so does a record that is read back.
+    pub fn new(id: CallId, vendor: VendorId, operation: OperationId, payload: Value, accepted_at: Timestamp) -> Self {
+        Self {
+            id,
+            vendor,
+            operation,
+            lane: LaneId::normal(),
+            payload,
+            key: None,
+            tenant: None,
+            estimate: Credits::ZERO,
+            expires_at: None,
+            accepted_at,
+            fallback: true,
+            holds_slot: false,
+        }
+    }
+}

@@ -81,6 +81,13 @@ name_type!(
     LaneId
 );
 
+impl LaneId {
+    /// The lane of a call that names none.
+    pub fn normal() -> Self {
+        Self(Arc::from("normal"))
+    }
+}
+
 /// An actor's place in the tree, such as `retell/breaker` or `clay/lane/bulk`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]

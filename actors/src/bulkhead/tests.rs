@@ -20,7 +20,6 @@ use super::*;
 use crate::{
     call::AcceptedCall,
     clock::{self, Clock},
-    credits::Credits,
     fact::{Fact, FactSink},
     grant::Ending,
     ids::{ActorId, CallId, LaneId, OperationId, VendorId},
@@ -131,19 +130,11 @@ type Answer = oneshot::Receiver<Reply>;
 
 /// A ticket of call number `n`, with five minutes to go.
 fn ticket(n: u128, lane: &str) -> (Ticket, Answer) {
+    let (id, operation) = (CallId(uuid::Uuid::from_u128(n)), OperationId::new("create-phone-call").unwrap());
     let call = AcceptedCall {
-        id: CallId(uuid::Uuid::from_u128(n)),
-        vendor: vendor(),
-        operation: OperationId::new("create-phone-call").unwrap(),
         lane: LaneId::new(lane).unwrap(),
-        payload: serde_json::Value::Null,
-        key: None,
-        tenant: None,
-        estimate: Credits::ZERO,
-        expires_at: None,
-        accepted_at: Timestamp::UNIX_EPOCH,
-        fallback: false,
         holds_slot: true,
+        ..AcceptedCall::new(id, vendor(), operation, serde_json::Value::Null, Timestamp::UNIX_EPOCH)
     };
     let (ticket, _, answer) = Ticket::issue(Arc::new(call), 1, clock::now() + ms(300_000), tracing::Span::none());
     (ticket, answer)

@@ -115,19 +115,16 @@ impl Letter {
 
     /// The call again: the same id, the same key.
     pub fn to_call(&self) -> AcceptedCall {
+        let (vendor, operation) = (self.vendor.clone(), self.operation.clone());
         AcceptedCall {
-            id: self.call,
-            vendor: self.vendor.clone(),
-            operation: self.operation.clone(),
             lane: self.lane.clone(),
-            payload: self.payload.clone(),
             key: self.key.clone(),
             tenant: self.tenant.clone(),
             estimate: self.estimate,
             expires_at: self.expires_at,
-            accepted_at: self.accepted_at,
             fallback: self.fallback,
             holds_slot: self.holds_slot,
+            ..AcceptedCall::new(self.call, vendor, operation, self.payload.clone(), self.accepted_at)
         }
     }
 }

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::{
-    Auth, Completion, CostRule, KeyCarrier, KeySource, Method, Operation, Profile, Repeat, RetryConfig, Rule, timeout,
-};
+use super::{Auth, Completion, CostRule, Operation, Profile, Repeat, RetryConfig, Rule, timeout};
 use crate::{
     credits::Credits,
     ids::{NameError, OperationId, VendorId},
@@ -56,19 +54,14 @@ impl Clay {
     /// The profile, under the given vendor name.
     pub fn profile(self, vendor: &str) -> Result<Profile, NameError> {
         let push_row = Operation {
-            method: Method::Post,
-            path: String::new(),
             timeout: self.timeout,
             repeat: self.repeat,
-            key_source: KeySource::Content,
-            key_carrier: KeyCarrier::None,
             correlation: Some(format!("/{CORRELATION_COLUMN}")),
-            vendor_ref: None,
             completion: Completion::Callback { within: self.callback_within, holds_slot: false },
             estimate: self.credits_per_row,
             cost: CostRule::Later,
             payload_max_bytes: 100_000,
-            required: Vec::new(),
+            ..Operation::post("")
         };
         let auth = match self.token {
             Some(value) => Auth::Header { name: "x-clay-webhook-auth".into(), value },

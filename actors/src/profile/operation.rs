@@ -181,6 +181,33 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// A POST below the base address whose answer is the end, that may never be repeated and costs nothing: the careful
+    /// side of each choice. Timeout 30 s (the seeds), payload up to 100 kB.
+    ///
+    /// ```
+    /// use mainstay_actors::{credits::Credits, profile::Operation};
+    ///
+    /// let lookup = Operation { estimate: Credits::whole(1), ..Operation::post("/v1/lookup") };
+    /// assert!(!lookup.holds_slot());
+    /// ```
+    pub fn post(path: impl Into<String>) -> Self {
+        Self {
+            method: Method::Post,
+            path: path.into(),
+            timeout: timeout::REQUEST,
+            repeat: Repeat::Never,
+            key_source: KeySource::Content,
+            key_carrier: KeyCarrier::None,
+            correlation: None,
+            vendor_ref: None,
+            completion: Completion::Answer,
+            estimate: Credits::ZERO,
+            cost: CostRule::Estimate,
+            payload_max_bytes: 100_000,
+            required: Vec::new(),
+        }
+    }
+
     /// Notes everything that is wrong with it.
     pub fn check(&self, faults: &mut Faults) {
         let hour = Duration::from_secs(3600);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::{
-    Auth, Completion, CostRule, KeyCarrier, KeySource, Method, Operation, Profile, Repeat, RetryConfig, Rule, timeout,
+    Auth, Completion, CostRule, KeyCarrier, KeySource, Operation, Profile, Repeat, RetryConfig, Rule, timeout,
 };
 use crate::{
     credits::Credits,
@@ -56,8 +56,6 @@ impl Retell {
     /// The profile, under the given vendor name.
     pub fn profile(self, vendor: &str) -> Result<Profile, NameError> {
         let create = Operation {
-            method: Method::Post,
-            path: "/v2/create-phone-call".into(),
             timeout: self.timeout,
             repeat: self.repeat,
             key_source: KeySource::Caller,
@@ -69,6 +67,7 @@ impl Retell {
             cost: CostRule::Later,
             payload_max_bytes: 256 * 1024,
             required: vec!["/from_number".into(), "/to_number".into()],
+            ..Operation::post("/v2/create-phone-call")
         };
         let mut rules: Vec<_> = EXHAUSTED
             .iter()

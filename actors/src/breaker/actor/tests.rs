@@ -11,8 +11,7 @@ use crate::{
     breaker::{BreakerConfig, RateTrip},
     call::AcceptedCall,
     clock,
-    credits::Credits,
-    ids::{ActorId, CallId, LaneId, OperationId},
+    ids::{ActorId, CallId, OperationId},
     kernel::{Child, Hazard, Launch, Vault, Worker, ask, testing::Restarts},
     outcome::{Class, Effect, Outcome},
     refusal::{Reason, Refusal},
@@ -115,20 +114,10 @@ impl House {
 
     fn send(&mut self) -> (Flight, oneshot::Receiver<Reply>) {
         self.calls += 1;
-        let call = AcceptedCall {
-            id: CallId(uuid::Uuid::from_u128(self.calls)),
-            vendor: vendor(),
-            operation: OperationId::new("create").unwrap(),
-            lane: LaneId::new("normal").unwrap(),
-            payload: serde_json::Value::Null,
-            key: None,
-            tenant: None,
-            estimate: Credits::ZERO,
-            expires_at: None,
-            accepted_at: jiff::Timestamp::UNIX_EPOCH,
-            fallback: false,
-            holds_slot: false,
-        };
+        let id = CallId(uuid::Uuid::from_u128(self.calls));
+        let operation = OperationId::new("create").unwrap();
+        let payload = serde_json::Value::Null;
+        let call = AcceptedCall::new(id, vendor(), operation, payload, jiff::Timestamp::UNIX_EPOCH);
         let deadline = clock::now() + 3_600 * SECOND;
         let (ticket, flight, reply) = Ticket::issue(Arc::new(call), 1, deadline, tracing::Span::none());
         self.door.pass(ticket).unwrap();

@@ -93,19 +93,12 @@ impl Bench {
     }
 
     fn ticket(&self, units: u64, lane: &str) -> (Ticket, oneshot::Receiver<Reply>) {
+        let (vendor, operation) = (VendorId::new(VENDOR).unwrap(), OperationId::new("push-row").unwrap());
+        let (id, payload) = (self.rng.call_id(), serde_json::Value::Null);
         let call = AcceptedCall {
-            id: self.rng.call_id(),
-            vendor: VendorId::new(VENDOR).unwrap(),
-            operation: OperationId::new("push-row").unwrap(),
             lane: LaneId::new(lane).unwrap(),
-            payload: serde_json::Value::Null,
-            key: None,
-            tenant: None,
             estimate: Credits::whole(units),
-            expires_at: None,
-            accepted_at: Timestamp::UNIX_EPOCH,
-            fallback: false,
-            holds_slot: false,
+            ..AcceptedCall::new(id, vendor, operation, payload, Timestamp::UNIX_EPOCH)
         };
         let deadline = clock::now() + Duration::from_secs(300);
         let (ticket, _, answer) = Ticket::issue(Arc::new(call), 1, deadline, tracing::Span::none());

@@ -15,9 +15,8 @@ use super::*;
 use crate::{
     call::AcceptedCall,
     clock::SteadyWall,
-    credits::Credits,
     fallback::{CacheConfig, Staleness},
-    ids::{ActorId, CallId, LaneId, OperationId},
+    ids::{ActorId, CallId, OperationId},
     kernel::{Child, Door, Hazard, Launch, Lost, Vault, Worker, ask, testing::Restarts},
 };
 
@@ -69,20 +68,8 @@ impl Scene {
 }
 
 fn call(payload: Value) -> Arc<AcceptedCall> {
-    Arc::new(AcceptedCall {
-        id: CallId(Uuid::from_u128(1)),
-        vendor: VendorId::new("clay").unwrap(),
-        operation: OperationId::new("enrich").unwrap(),
-        lane: LaneId::new("normal").unwrap(),
-        payload,
-        key: None,
-        tenant: None,
-        estimate: Credits::ZERO,
-        expires_at: None,
-        accepted_at: Timestamp::UNIX_EPOCH,
-        fallback: true,
-        holds_slot: false,
-    })
+    let (vendor, operation) = (VendorId::new("clay").unwrap(), OperationId::new("enrich").unwrap());
+    Arc::new(AcceptedCall::new(CallId(Uuid::from_u128(1)), vendor, operation, payload, Timestamp::UNIX_EPOCH))
 }
 
 async fn on_stage(play: impl AsyncFnOnce(Scene)) {

@@ -13,9 +13,8 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     call::{AcceptedCall, IdempotencyKey},
-    credits::Credits,
     idempotency::{Fingerprint, IdempotencyConfig},
-    ids::{ActorId, CallId, LaneId, OperationId},
+    ids::{ActorId, CallId, OperationId},
     kernel::{Child, Hazard, Launch, Lost, Vault, Worker, ask, testing::Restarts},
     ticket::{Flight, Ticket},
 };
@@ -208,20 +207,8 @@ async fn a_claim_dropped_after_sending_blocks_the_key_until_it_is_resolved() {
 }
 
 fn ticket() -> (Ticket, Flight) {
-    let accepted = AcceptedCall {
-        id: call(1),
-        vendor: VendorId::new("retell").unwrap(),
-        operation: OperationId::new("create-phone-call").unwrap(),
-        lane: LaneId::new("normal").unwrap(),
-        payload: serde_json::json!({}),
-        key: None,
-        tenant: None,
-        estimate: Credits::ZERO,
-        expires_at: None,
-        accepted_at: Clock::default().wall(),
-        fallback: true,
-        holds_slot: false,
-    };
+    let (vendor, operation) = (VendorId::new("retell").unwrap(), OperationId::new("create-phone-call").unwrap());
+    let accepted = AcceptedCall::new(call(1), vendor, operation, serde_json::json!({}), Clock::default().wall());
     let deadline = crate::clock::now() + Duration::from_secs(60);
     let (ticket, flight, _) = Ticket::issue(Arc::new(accepted), 1, deadline, tracing::Span::none());
     (ticket, flight)
