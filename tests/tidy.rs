@@ -7,6 +7,8 @@ mod bites;
 #[path = "tidy/source.rs"]
 mod source;
 
+use std::collections::BTreeSet;
+
 use source::{File, function_of, has_word, read, tree};
 
 /// The rooms of the fourth floor.
@@ -24,7 +26,7 @@ const SLOW_ON_PURPOSE: [&str; 3] =
 
 type Rule = fn(&[File]) -> Vec<String>;
 
-const RULES: [(&str, Rule); 11] = [
+const RULES: [(&str, Rule); 12] = [
     ("a concern names no sibling", no_sibling),
     ("the floors below the concerns name none of them", no_concern_from_below),
     ("a rule names no actix, tokio or reqwest", pure_rules),
@@ -36,6 +38,7 @@ const RULES: [(&str, Rule); 11] = [
     ("nothing is ignored or left to do", nothing_left_to_do),
     ("the actors crate does not know the crate above it", arrows_point_downwards),
     ("no path of a machine", no_machine_paths),
+    ("a test that a page names is there", named_tests_exist),
 ];
 
 #[test]
@@ -167,6 +170,23 @@ fn arrows_point_downwards(files: &[File]) -> Vec<String> {
             if depends || (file.is_rust() && line.contains("mainstay::")) {
                 problems.push(file.at((n, "mainstay")));
             }
+        }
+    }
+    problems
+}
+
+/// The pages that say which promise is held by which test; the last cell of a row names it in backticks.
+const PAGES: [&str; 3] = ["docs/requirements.md", "docs/defects.md", "docs/peers.md"];
+
+fn named_tests_exist(files: &[File]) -> Vec<String> {
+    let rust = files.iter().filter(|file| file.is_rust());
+    let known: BTreeSet<_> = rust.flat_map(|file| file.code.iter().filter_map(|line| function_of(line))).collect();
+    let mut problems = Vec::new();
+    for file in files.iter().filter(|file| PAGES.contains(&file.path.as_str())) {
+        for (n, line) in file.raw.lines().enumerate().filter(|(_, line)| line.starts_with("| ")) {
+            let cell = line.trim_end().trim_end_matches('|').rsplit('|').next().unwrap_or_default();
+            let names = cell.split('`').skip(1).step_by(2).filter(|name| !known.contains(name));
+            problems.extend(names.map(|name| file.at((n, name))));
         }
     }
     problems

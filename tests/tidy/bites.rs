@@ -131,3 +131,10 @@ fn a_path_of_a_machine_is_found_in_any_file() {
     let expected = [concat!("docs/a.md:1: ", "/ho", "me/")];
     assert_eq!(found(no_machine_paths, &[("docs/a.md", text)]), expected);
 }
+
+#[test]
+fn a_page_that_names_a_test_that_is_not_there_is_found() {
+    let page = "| # | asked | where | test |\n| --- | --- | --- | --- |\n| 1 | `a` | `b` | `it_holds`, `it_is_gone` |\n`none`\n";
+    let files = [("docs/defects.md", page), ("docs/other.md", page), ("tests/a.rs", "fn it_holds() {}")];
+    assert_eq!(found(named_tests_exist, &files), ["docs/defects.md:3: it_is_gone"]);
+}
