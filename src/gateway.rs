@@ -9,7 +9,7 @@ use mainstay_actors::{
     dlq::DlqActor,
     fact::{Fact, FactSink, FinalState},
     idempotency,
-    ids::{LaneId, OperationId, VendorId},
+    ids::{LaneId, OperationId, TargetId, VendorId},
     kernel::{Hazard, Spawn},
     profile::{KeySource, Operation},
     refusal::{Guard, Reason, Refusal},
@@ -111,6 +111,9 @@ impl Gateway {
         }
         let (vendor, route) = self.find_vendor(&call.vendor)?;
         let (operation_id, operation) = find(&route.profile.operations, "operation", &call.operation)?;
+        if let Some(target) = &call.target {
+            find::<TargetId, ()>(&BTreeMap::new(), "target", target)?;
+        }
         let (lane, _) = find::<LaneId, _>(&route.lanes, "lane", &call.lane)?;
         check(&call, operation, self.clock.wall())?;
         let key = key_of(&call, vendor, operation_id, operation)?;
@@ -190,8 +193,8 @@ fn key_of(
         (Some(key), _) if key.is_empty() || key.len() > KEY_MAX_BYTES => {
             Err(bad("key", format!("{} bytes is not within 1..={KEY_MAX_BYTES}", key.len())))
         }
-        (Some(key), _) => Ok(idempotency::caller_key(vendor, tenant, operation_id, key)),
-        (None, KeySource::Content) => Ok(idempotency::content_key(vendor, tenant, operation_id, &call.payload)),
+        (Some(key), _) => Ok(idempotency::caller_key(vendor, None, tenant, operation_id, key)),
+        (None, KeySource::Content) => Ok(idempotency::content_key(vendor, None, tenant, operation_id, &call.payload)),
         (None, KeySource::Caller) => {
             let operation = operation_id.to_string();
             Err(Refusal::new(Guard::Gateway, Reason::KeyRequired { operation }))

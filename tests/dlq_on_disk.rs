@@ -135,6 +135,7 @@ fn letter(n: u128, payload: usize) -> Letter {
         call: CallId(Uuid::from_u128(n)),
         vendor: VendorId::new("clay").unwrap(),
         operation: OperationId::new("push-row").unwrap(),
+        target: None,
         lane: LaneId::new("normal").unwrap(),
         payload: "x".repeat(payload).into(),
         key: Some(IdempotencyKey(format!("lead-{n}").into())),

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     credits::Credits,
-    ids::{CallId, LaneId, OperationId, VendorId},
+    ids::{CallId, LaneId, OperationId, TargetId, VendorId},
 };
 
 /// How long a caller waits when it does not say: the longest request timeout of the seeds (120 s) with room for one retry.
@@ -33,6 +33,8 @@ pub struct Call {
     pub vendor: String,
     /// One of the vendor's operations.
     pub operation: String,
+    /// One of the vendor's named targets, such as a Clay table; default none: the vendor's own address.
+    pub target: Option<String>,
     /// One of the vendor's lanes; default `normal`.
     pub lane: String,
     /// The JSON the vendor gets; its size and fields are checked against the operation before anything is spent.
@@ -57,6 +59,7 @@ impl Call {
         Self {
             vendor: vendor.into(),
             operation: operation.into(),
+            target: None,
             lane: "normal".into(),
             payload,
             key: None,
@@ -66,6 +69,13 @@ impl Call {
             expires_at: None,
             fallback: true,
         }
+    }
+
+    /// Chooses one of the vendor's named targets.
+    #[must_use]
+    pub fn target(mut self, target: impl Into<String>) -> Self {
+        self.target = Some(target.into());
+        self
     }
 
     /// Chooses the lane.
@@ -138,6 +148,8 @@ pub struct AcceptedCall {
     pub vendor: VendorId,
     /// The operation.
     pub operation: OperationId,
+    /// Where the vendor gets it; none: at the vendor's own address.
+    pub target: Option<TargetId>,
     /// The lane it waits in.
     pub lane: LaneId,
     /// What the vendor gets.
@@ -159,13 +171,14 @@ pub struct AcceptedCall {
 }
 
 impl AcceptedCall {
-    /// A call on the lane `normal` with no key, no tenant and no estimate, that may be stood in for. The gateway fills in the
+    /// A call on the lane `normal` with no target, key, tenant or estimate, that may be stood in for. The gateway fills in the
     /// rest by `..`, and so does a record that is read back.
     pub fn new(id: CallId, vendor: VendorId, operation: OperationId, payload: Value, accepted_at: Timestamp) -> Self {
         Self {
             id,
             vendor,
             operation,
+            target: None,
             lane: LaneId::normal(),
             payload,
             key: None,

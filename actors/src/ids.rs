@@ -1,4 +1,4 @@
-//! Names and numbers: vendors, operations, lanes, calls, grants, actors.
+//! Names and numbers: vendors, operations, targets, lanes, calls, grants, actors.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -75,6 +75,10 @@ name_type!(
 name_type!(
     /// One operation of a vendor, such as `create-phone-call`.
     OperationId
+);
+name_type!(
+    /// A named target of a vendor: one of several tables under one account, such as `leads`.
+    TargetId
 );
 name_type!(
     /// A lane of a vendor: `critical`, `normal`, `bulk`, or the application's own.

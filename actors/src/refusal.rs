@@ -55,7 +55,7 @@ pub enum Reason {
     /// No such name is configured.
     #[error("unknown {what} {name:?}; known: {known}")]
     UnknownName {
-        /// `vendor`, `operation` or `lane`.
+        /// `vendor`, `operation`, `target` or `lane`.
         what: &'static str,
         /// The name that was asked for.
         name: String,

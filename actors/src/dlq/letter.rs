@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::{
     call::{AcceptedCall, IdempotencyKey},
     credits::Credits,
-    ids::{CallId, LaneId, NameError, OperationId, VendorId},
+    ids::{CallId, LaneId, NameError, OperationId, TargetId, VendorId},
     outcome::{Class, cut},
 };
 
@@ -70,6 +70,8 @@ pub struct Letter {
     pub vendor: VendorId,
     /// The operation.
     pub operation: OperationId,
+    /// The name of its target, never the address.
+    pub target: Option<TargetId>,
     /// The lane it waited in, and will wait in again.
     pub lane: LaneId,
     /// What the vendor gets.
@@ -100,6 +102,7 @@ impl Letter {
             call: call.id,
             vendor: call.vendor.clone(),
             operation: call.operation.clone(),
+            target: call.target.clone(),
             lane: call.lane.clone(),
             payload: call.payload.clone(),
             key: call.key.clone(),
@@ -117,6 +120,7 @@ impl Letter {
     pub fn to_call(&self) -> AcceptedCall {
         let (vendor, operation) = (self.vendor.clone(), self.operation.clone());
         AcceptedCall {
+            target: self.target.clone(),
             lane: self.lane.clone(),
             key: self.key.clone(),
             tenant: self.tenant.clone(),

@@ -8,11 +8,12 @@ use super::{Kind, Letter, LetterId, LetterState};
 use crate::{
     call::IdempotencyKey,
     credits::Credits,
-    ids::{CallId, LaneId, OperationId, VendorId},
+    ids::{CallId, LaneId, OperationId, TargetId, VendorId},
     outcome::Class,
 };
 
 const V1: u8 = 1;
+const V2: u8 = 2;
 
 /// Bytes that are no record of a known version. They are set aside, not thrown away.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +49,48 @@ struct LetterV1 {
     parked_at_ms: i64,
 }
 
+/// As [`LetterV1`], and the target.
+#[derive(Serialize, Deserialize)]
+struct LetterV2 {
+    id: u128,
+    call: u128,
+    vendor: String,
+    operation: String,
+    target: Option<String>,
+    lane: String,
+    payload: Vec<u8>,
+    key: Option<String>,
+    tenant: Option<String>,
+    estimate_micros: u64,
+    fallback: bool,
+    holds_slot: bool,
+    expires_at_ms: Option<i64>,
+    accepted_at_ms: i64,
+    parked_at_ms: i64,
+}
+
+impl From<LetterV1> for LetterV2 {
+    fn from(v1: LetterV1) -> Self {
+        Self {
+            id: v1.id,
+            call: v1.call,
+            vendor: v1.vendor,
+            operation: v1.operation,
+            target: None,
+            lane: v1.lane,
+            payload: v1.payload,
+            key: v1.key,
+            tenant: v1.tenant,
+            estimate_micros: v1.estimate_micros,
+            fallback: v1.fallback,
+            holds_slot: v1.holds_slot,
+            expires_at_ms: v1.expires_at_ms,
+            accepted_at_ms: v1.accepted_at_ms,
+            parked_at_ms: v1.parked_at_ms,
+        }
+    }
+}
+
 /// Frozen. It repeats what the index needs, so that a start reads no payload.
 #[derive(Serialize, Deserialize)]
 struct StateV1 {
@@ -73,18 +116,18 @@ pub(super) struct Named {
     pub(super) state: LetterState,
 }
 
-fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, RecordError> {
-    postcard::to_extend(record, vec![V1]).map_err(damaged)
+fn encode<T: Serialize>(version: u8, record: &T) -> Result<Vec<u8>, RecordError> {
+    postcard::to_extend(record, vec![version]).map_err(damaged)
+}
+
+fn version_of(bytes: &[u8]) -> Result<(u8, &[u8]), RecordError> {
+    bytes.split_first().map(|(version, rest)| (*version, rest)).ok_or_else(|| damaged("empty"))
 }
 
 fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, RecordError> {
-    match bytes.split_first() {
-        Some((&V1, rest)) => match postcard::take_from_bytes(rest).map_err(damaged)? {
-            (record, []) => Ok(record),
-            (_, more) => Err(damaged(format!("{} bytes too many", more.len()))),
-        },
-        Some((version, _)) => Err(RecordError::Version(*version)),
-        None => Err(damaged("empty")),
+    match postcard::take_from_bytes(bytes).map_err(damaged)? {
+        (record, []) => Ok(record),
+        (_, more) => Err(damaged(format!("{} bytes too many", more.len()))),
     }
 }
 
@@ -93,11 +136,12 @@ fn time(ms: i64) -> Result<Timestamp, RecordError> {
 }
 
 pub(super) fn encode_letter(letter: &Letter) -> Result<Vec<u8>, RecordError> {
-    encode(&LetterV1 {
+    let record = LetterV2 {
         id: letter.id.0.as_u128(),
         call: letter.call.0.as_u128(),
         vendor: letter.vendor.to_string(),
         operation: letter.operation.to_string(),
+        target: letter.target.as_ref().map(ToString::to_string),
         lane: letter.lane.to_string(),
         payload: serde_json::to_vec(&letter.payload).map_err(damaged)?,
         key: letter.key.as_ref().map(ToString::to_string),
@@ -108,32 +152,38 @@ pub(super) fn encode_letter(letter: &Letter) -> Result<Vec<u8>, RecordError> {
         expires_at_ms: letter.expires_at.map(Timestamp::as_millisecond),
         accepted_at_ms: letter.accepted_at.as_millisecond(),
         parked_at_ms: letter.parked_at.as_millisecond(),
-    })
+    };
+    encode(V2, &record)
 }
 
 pub(super) fn decode_letter(bytes: &[u8]) -> Result<Letter, RecordError> {
-    let v1: LetterV1 = decode(bytes)?;
+    let v2 = match version_of(bytes)? {
+        (V1, rest) => decode::<LetterV1>(rest)?.into(),
+        (V2, rest) => decode::<LetterV2>(rest)?,
+        (version, _) => return Err(RecordError::Version(version)),
+    };
     Ok(Letter {
-        id: LetterId(Uuid::from_u128(v1.id)),
-        call: CallId(Uuid::from_u128(v1.call)),
-        vendor: VendorId::new(&v1.vendor).map_err(damaged)?,
-        operation: OperationId::new(&v1.operation).map_err(damaged)?,
-        lane: LaneId::new(&v1.lane).map_err(damaged)?,
-        payload: serde_json::from_slice(&v1.payload).map_err(damaged)?,
-        key: v1.key.map(|key| IdempotencyKey(key.into())),
-        tenant: v1.tenant.map(Into::into),
-        estimate: Credits::from_micros(v1.estimate_micros),
-        fallback: v1.fallback,
-        holds_slot: v1.holds_slot,
-        expires_at: v1.expires_at_ms.map(time).transpose()?,
-        accepted_at: time(v1.accepted_at_ms)?,
-        parked_at: time(v1.parked_at_ms)?,
+        id: LetterId(Uuid::from_u128(v2.id)),
+        call: CallId(Uuid::from_u128(v2.call)),
+        vendor: VendorId::new(&v2.vendor).map_err(damaged)?,
+        operation: OperationId::new(&v2.operation).map_err(damaged)?,
+        target: v2.target.as_deref().map(TargetId::new).transpose().map_err(damaged)?,
+        lane: LaneId::new(&v2.lane).map_err(damaged)?,
+        payload: serde_json::from_slice(&v2.payload).map_err(damaged)?,
+        key: v2.key.map(|key| IdempotencyKey(key.into())),
+        tenant: v2.tenant.map(Into::into),
+        estimate: Credits::from_micros(v2.estimate_micros),
+        fallback: v2.fallback,
+        holds_slot: v2.holds_slot,
+        expires_at: v2.expires_at_ms.map(time).transpose()?,
+        accepted_at: time(v2.accepted_at_ms)?,
+        parked_at: time(v2.parked_at_ms)?,
     })
 }
 
 pub(super) fn encode_state(named: &Named) -> Result<Vec<u8>, RecordError> {
     let state = &named.state;
-    encode(&StateV1 {
+    let record = StateV1 {
         id: named.id.0.as_u128(),
         call: named.call.0.as_u128(),
         vendor: named.vendor.to_string(),
@@ -144,11 +194,15 @@ pub(super) fn encode_state(named: &Named) -> Result<Vec<u8>, RecordError> {
         due_ms: state.due.map(Timestamp::as_millisecond),
         parked_at_ms: named.parked_at.as_millisecond(),
         updated_at_ms: state.updated_at.as_millisecond(),
-    })
+    };
+    encode(V1, &record)
 }
 
 pub(super) fn decode_state(bytes: &[u8]) -> Result<Named, RecordError> {
-    let v1: StateV1 = decode(bytes)?;
+    let v1: StateV1 = match version_of(bytes)? {
+        (V1, rest) => decode(rest)?,
+        (version, _) => return Err(RecordError::Version(version)),
+    };
     let state = LetterState {
         kind: v1.kind,
         class: v1.class,

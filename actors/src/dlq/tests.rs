@@ -217,6 +217,7 @@ fn letter(n: u128) -> Letter {
         call: CallId(Uuid::from_u128(n)),
         vendor: vendor(if n.is_multiple_of(2) { "clay" } else { "retell" }),
         operation: OperationId::new("push-row").unwrap(),
+        target: None,
         lane: LaneId::new("bulk").unwrap(),
         payload: serde_json::json!({ "n": n as u64 }),
         key: Some(IdempotencyKey(format!("lead-{n}").into())),

@@ -15,11 +15,15 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     call::IdempotencyKey,
-    ids::{OperationId, VendorId},
+    ids::{OperationId, TargetId, VendorId},
 };
 
 /// The version of the rule that makes keys. It is part of every key, so a new rule never meets an old key by chance.
 pub const SCHEME_VERSION: u32 = 1;
+
+/// The same for calls that name a target, which is then part of the key: a row in one table is no row in another. The keys of
+/// all other calls are as they were.
+pub const TARGET_SCHEME_VERSION: u32 = 2;
 
 /// SHA-256 of a payload's canonical JSON. Not shown by `Debug`: a short payload could be guessed from it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,31 +35,44 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// The key of an effect that its content names: equal params of one tenant, operation and vendor are one effect.
+/// The key of an effect that its content names: equal params of one tenant, operation, target and vendor are one effect.
 /// 64 lower-case hex digits. `tenant: None` and `Some("")` are different tenants.
-pub fn content_key(vendor: &VendorId, tenant: Option<&str>, operation: &OperationId, params: &Value) -> IdempotencyKey {
-    key_of(vendor, tenant, operation, "params", params)
+pub fn content_key(
+    vendor: &VendorId,
+    target: Option<&TargetId>,
+    tenant: Option<&str>,
+    operation: &OperationId,
+    params: &Value,
+) -> IdempotencyKey {
+    key_of(vendor, target, tenant, operation, ("params", params))
 }
 
 /// The key of an effect that the caller names. Hashed too: whatever its length and characters, the vendor gets 64
 /// lower-case hex digits, and the caller's own ids stay at home. Never equal to a [`content_key`].
-pub fn caller_key(vendor: &VendorId, tenant: Option<&str>, operation: &OperationId, key: &str) -> IdempotencyKey {
-    key_of(vendor, tenant, operation, "key", &Value::from(key))
+pub fn caller_key(
+    vendor: &VendorId,
+    target: Option<&TargetId>,
+    tenant: Option<&str>,
+    operation: &OperationId,
+    key: &str,
+) -> IdempotencyKey {
+    key_of(vendor, target, tenant, operation, ("key", &Value::from(key)))
 }
 
 fn key_of(
     vendor: &VendorId,
+    target: Option<&TargetId>,
     tenant: Option<&str>,
     operation: &OperationId,
-    named_by: &'static str,
-    name: &Value,
+    name: (&str, &Value),
 ) -> IdempotencyKey {
-    let scheme = Value::from(SCHEME_VERSION);
+    let scheme = Value::from(target.map_or(SCHEME_VERSION, |_| TARGET_SCHEME_VERSION));
     let vendor = Value::from(vendor.as_str());
+    let target = target.map(|target| Value::from(target.as_str()));
     let tenant = tenant.map_or(Value::Null, Value::from);
     let operation = Value::from(operation.as_str());
-    let members =
-        [(named_by, name), ("operation", &operation), ("scheme", &scheme), ("tenant", &tenant), ("vendor", &vendor)];
+    let members = [name, ("operation", &operation), ("scheme", &scheme), ("tenant", &tenant), ("vendor", &vendor)];
+    let members = members.into_iter().chain(target.iter().map(|target| ("target", target)));
     let digest = hash(|out| write_object(members, out));
     let mut text = String::with_capacity(64);
     for byte in digest {

@@ -7,9 +7,9 @@
 //!
 //! # The key
 //!
-//! SHA-256 over canonical JSON of scheme version, vendor, tenant, operation, and either the caller's own key or the
-//! params ([`content_key`], [`caller_key`]). It is the same through retry, queue, dead letter and replay. Beside it the
-//! table keeps a [`Fingerprint`] of the payload: the same key with another payload is a conflict.
+//! SHA-256 over canonical JSON of scheme version, vendor, target if one is named, tenant, operation, and either the
+//! caller's own key or the params ([`content_key`], [`caller_key`]). It is the same through retry, queue, dead letter and
+//! replay. Beside it the table keeps a [`Fingerprint`] of the payload: the same key with another payload is a conflict.
 //!
 //! # States of a key
 //!
@@ -61,7 +61,9 @@ mod state;
 
 #[cfg(feature = "runtime")]
 pub use actor::{IdempotencyActor, KeyParts};
-pub use canonical::{Fingerprint, SCHEME_VERSION, caller_key, canonical_json, content_key, fingerprint};
+pub use canonical::{
+    Fingerprint, SCHEME_VERSION, TARGET_SCHEME_VERSION, caller_key, canonical_json, content_key, fingerprint,
+};
 pub use config::IdempotencyConfig;
 #[cfg(feature = "runtime")]
 pub use message::{Claim, ClaimGrant, Claimed, Response};

@@ -3,22 +3,24 @@ use proptest::{collection::vec, prelude::*};
 use super::*;
 use crate::outcome::DETAIL_MAX_BYTES;
 
-/// The bytes of version 1 as they were first written. They must open for ever: these files are never to be written anew. When
-/// a test below fails, the code is wrong, not the file; what must look different is a new version with files of its own.
+/// The bytes of each version as they were first written. They must open for ever: these files are never to be written anew.
+/// When a test below fails, the code is wrong, not the file; what must look different is a new version with files of its own.
 const LETTER_V1: &[u8] = include_bytes!("../../../tests/fixtures/letter_v1.bin");
+const LETTER_V2: &[u8] = include_bytes!("../../../tests/fixtures/letter_v2.bin");
 const STATE_V1: &[u8] = include_bytes!("../../../tests/fixtures/letter_state_v1.bin");
 
 fn at(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(ms).unwrap()
 }
 
-/// The letter in the fixture: every field is set, and none has the same value as another.
+/// The letter in the newest fixture: every field is set, and none has the same value as another.
 fn letter() -> Letter {
     Letter {
         id: LetterId(Uuid::from_u128(7)),
         call: CallId(Uuid::from_u128(8)),
         vendor: VendorId::new("retell").unwrap(),
         operation: OperationId::new("create-phone-call").unwrap(),
+        target: Some(TargetId::new("leads").unwrap()),
         lane: LaneId::new("critical").unwrap(),
         payload: serde_json::json!({ "to_number": "+15550100", "rate": 0.1, "tags": ["a", null] }),
         key: Some(IdempotencyKey("lead-42".into())),
@@ -30,6 +32,11 @@ fn letter() -> Letter {
         accepted_at: at(1_800_000_000_000),
         parked_at: at(1_800_000_000_456),
     }
+}
+
+/// The letter as version 1 knew it.
+fn letter_v1() -> Letter {
+    Letter { target: None, ..letter() }
 }
 
 /// The state in the fixture.
@@ -48,22 +55,29 @@ fn named() -> Named {
 
 #[test]
 fn the_records_of_version_1_open_as_what_was_written() {
-    assert_eq!(decode_letter(LETTER_V1), Ok(letter()));
+    assert_eq!(decode_letter(LETTER_V1), Ok(letter_v1()));
     assert_eq!(decode_state(STATE_V1), Ok(named()));
 }
 
 #[test]
-fn what_is_written_today_is_version_1_byte_by_byte() {
-    assert_eq!(encode_letter(&decode_letter(LETTER_V1).unwrap()).unwrap(), LETTER_V1);
+fn the_letter_of_version_2_opens_as_what_was_written() {
+    assert_eq!(decode_letter(LETTER_V2), Ok(letter()));
+}
+
+#[test]
+fn what_is_written_today_is_the_newest_version_byte_by_byte() {
+    assert_eq!(encode_letter(&decode_letter(LETTER_V2).unwrap()).unwrap(), LETTER_V2);
     assert_eq!(encode_state(&decode_state(STATE_V1).unwrap()).unwrap(), STATE_V1);
 }
 
 #[test]
 fn a_newer_version_is_an_error_by_its_number() {
+    let newer = |version: u8, bytes: &[u8]| [&[version], &bytes[1..]].concat();
+    for version in [0, 3, 99, 255] {
+        assert_eq!(decode_letter(&newer(version, LETTER_V2)), Err(RecordError::Version(version)));
+    }
     for version in [0, 2, 99, 255] {
-        let newer = |bytes: &[u8]| [&[version], &bytes[1..]].concat();
-        assert_eq!(decode_letter(&newer(LETTER_V1)), Err(RecordError::Version(version)));
-        assert_eq!(decode_state(&newer(STATE_V1)), Err(RecordError::Version(version)));
+        assert_eq!(decode_state(&newer(version, STATE_V1)), Err(RecordError::Version(version)));
     }
 }
 
@@ -73,10 +87,12 @@ fn a_record_that_is_cut_short_or_goes_on_is_damaged() {
         assert!(matches!(decode_letter(letter), Err(RecordError::Damaged(_))), "{letter:?}");
         assert!(matches!(decode_state(state), Err(RecordError::Damaged(_))), "{state:?}");
     };
-    for end in 0..LETTER_V1.len() {
-        damaged(&LETTER_V1[..end], &STATE_V1[..end.min(STATE_V1.len() - 1)]);
+    for fixture in [LETTER_V1, LETTER_V2] {
+        for end in 0..fixture.len() {
+            damaged(&fixture[..end], &STATE_V1[..end.min(STATE_V1.len() - 1)]);
+        }
+        damaged(&[fixture, &[0]].concat(), &[STATE_V1, &[0]].concat());
     }
-    damaged(&[LETTER_V1, &[0]].concat(), &[STATE_V1, &[0]].concat());
 }
 
 #[test]
@@ -85,13 +101,15 @@ fn a_name_or_a_time_that_cannot_be_is_damage() {
         let place = bytes.windows(old.len()).position(|part| part == old).unwrap();
         [&bytes[..place], new, &bytes[place + old.len()..]].concat()
     };
-    for (letter, state) in [(&b"retell"[..], &b"retell"[..]), (b"critical", b"retell"), (b"create", b"retell")] {
+    for (letter, state) in
+        [(&b"retell"[..], &b"retell"[..]), (b"critical", b"retell"), (b"create", b"retell"), (b"leads", b"retell")]
+    {
         let bad = |name: &[u8]| vec![b' '; name.len()];
-        assert!(matches!(decode_letter(&swap(LETTER_V1, letter, &bad(letter))), Err(RecordError::Damaged(_))));
+        assert!(matches!(decode_letter(&swap(LETTER_V2, letter, &bad(letter))), Err(RecordError::Damaged(_))));
         assert!(matches!(decode_state(&swap(STATE_V1, state, &bad(state))), Err(RecordError::Damaged(_))));
     }
     assert!(time(i64::MAX).is_err() && time(i64::MIN).is_err());
-    assert!(matches!(decode_letter(&swap(LETTER_V1, b"{\"", b"{{")), Err(RecordError::Damaged(_))));
+    assert!(matches!(decode_letter(&swap(LETTER_V2, b"{\"", b"{{")), Err(RecordError::Damaged(_))));
 }
 
 #[test]
@@ -109,7 +127,15 @@ fn every_kind_and_class_survives_under_its_number_on_disk() {
 
 #[test]
 fn what_is_not_known_of_a_letter_stays_unknown() {
-    let bare = Letter { key: None, tenant: None, expires_at: None, fallback: true, holds_slot: false, ..letter() };
+    let bare = Letter {
+        target: None,
+        key: None,
+        tenant: None,
+        expires_at: None,
+        fallback: true,
+        holds_slot: false,
+        ..letter()
+    };
     assert_eq!(decode_letter(&encode_letter(&bare).unwrap()), Ok(bare));
 }
 
@@ -140,7 +166,7 @@ fn moment() -> impl Strategy<Value = Timestamp> {
 prop_compose! {
     fn any_letter()(
         (id, call, estimate) in any::<(u128, u128, u64)>(),
-        (vendor, operation, lane) in (name(), name(), name()),
+        (vendor, operation, target, lane) in (name(), name(), proptest::option::of(name()), name()),
         (text, number) in (".{0,40}", any::<f64>().prop_filter("JSON has no such number", |n| n.is_finite())),
         (key, tenant) in (proptest::option::of(".{1,40}"), proptest::option::of(".{1,40}")),
         (fallback, holds_slot) in any::<(bool, bool)>(),
@@ -151,6 +177,7 @@ prop_compose! {
             call: CallId(Uuid::from_u128(call)),
             vendor: VendorId::new(&vendor).unwrap(),
             operation: OperationId::new(&operation).unwrap(),
+            target: target.map(|name| TargetId::new(&name).unwrap()),
             lane: LaneId::new(&lane).unwrap(),
             payload: serde_json::json!({ "text": text, "number": number }),
             key: key.map(|key| IdempotencyKey(key.into())),
@@ -194,11 +221,12 @@ proptest! {
 
     #[test]
     fn no_bytes_make_the_decoder_panic(mut bytes in vec(any::<u8>(), 0..200)) {
-        let _ = (decode_letter(&bytes), decode_state(&bytes));
-        if let Some(version) = bytes.first_mut() {
-            *version = V1;
+        for version in [None, Some(V1), Some(V2)] {
+            if let (Some(first), Some(version)) = (bytes.first_mut(), version) {
+                *first = version;
+            }
+            let _ = (decode_letter(&bytes), decode_state(&bytes));
         }
-        let _ = (decode_letter(&bytes), decode_state(&bytes));
     }
 
     #[test]
@@ -209,8 +237,8 @@ proptest! {
             spoiled[place] = byte;
             spoiled
         };
-        let (letter, state) = (spoil(LETTER_V1), spoil(STATE_V1));
-        prop_assert!(decode_letter(&letter).is_err() || letter == LETTER_V1 || decode_letter(&letter) != decode_letter(LETTER_V1));
+        let (letter, state) = (spoil(LETTER_V2), spoil(STATE_V1));
+        prop_assert!(decode_letter(&letter).is_err() || letter == LETTER_V2 || decode_letter(&letter) != decode_letter(LETTER_V2));
         prop_assert!(decode_state(&state).is_err() || state == STATE_V1 || decode_state(&state) != decode_state(STATE_V1));
     }
 }

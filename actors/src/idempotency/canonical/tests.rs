@@ -11,8 +11,12 @@ fn push_row() -> OperationId {
     OperationId::new("push-row").unwrap()
 }
 
+fn leads() -> TargetId {
+    TargetId::new("leads").unwrap()
+}
+
 fn key_of_text(json: &str) -> IdempotencyKey {
-    content_key(&clay(), None, &push_row(), &serde_json::from_str(json).unwrap())
+    content_key(&clay(), None, None, &push_row(), &serde_json::from_str(json).unwrap())
 }
 
 #[test]
@@ -67,35 +71,40 @@ fn large_ids_that_differ_by_one_have_different_keys() {
     assert_ne!(key_of_text("9007199254740992"), key_of_text("9007199254740993"));
 }
 
-/// Computed with Python's json and hashlib. If this fails, [`SCHEME_VERSION`] must change.
+/// Computed with Python's json and hashlib. If this fails, [`SCHEME_VERSION`] or [`TARGET_SCHEME_VERSION`] must change.
 #[test]
 fn keys_stay_what_they_were() {
     let params = json!({ "tags": ["b", "a"], "n": 1.0, "domain": "acme.com" });
-    let key = content_key(&clay(), None, &push_row(), &params);
+    let key = content_key(&clay(), None, None, &push_row(), &params);
     assert_eq!(key.to_string(), "f066718b6b6606d12e54d807c6dcd0f6395bfd6d97bba9d57650c5053c618b0d");
-    let key = content_key(&clay(), Some("north"), &push_row(), &params);
+    let key = content_key(&clay(), None, Some("north"), &push_row(), &params);
     assert_eq!(key.to_string(), "0c3b3e87428fa444067264e442a5b1f8b763feaaf0de488d4c1d62b43c6b7887");
     let (retell, create) = (VendorId::new("retell").unwrap(), OperationId::new("create-phone-call").unwrap());
-    let key = caller_key(&retell, None, &create, "lead-42 ü");
+    let key = caller_key(&retell, None, None, &create, "lead-42 ü");
     assert_eq!(key.to_string(), "5900a9ef2c1558b52cc425fe62033d371a58fc9874651429e487b4896f2e849f");
+    let key = content_key(&clay(), Some(&leads()), None, &push_row(), &params);
+    assert_eq!(key.to_string(), "36bcbe95dd6db9cfeeacc5783fdba66fdd6d229aa4003e9dc5376f5710204f23");
     let print = fingerprint(&json!({ "name": "Ä\n", "domain": "acme.com" }));
     assert_eq!(print.0[..4], [0x7b, 0x76, 0x39, 0x76]);
 }
 
 #[test]
-fn vendor_tenant_operation_and_the_kind_of_name_are_part_of_the_key() {
+fn vendor_target_tenant_operation_and_the_kind_of_name_are_part_of_the_key() {
     let (retell, other) = (VendorId::new("retell").unwrap(), OperationId::new("other").unwrap());
     let params = json!("lead-42");
     let keys = [
-        content_key(&clay(), None, &push_row(), &params),
-        content_key(&retell, None, &push_row(), &params),
-        content_key(&clay(), Some(""), &push_row(), &params),
-        content_key(&clay(), Some("north"), &push_row(), &params),
-        content_key(&clay(), None, &other, &params),
-        caller_key(&clay(), None, &push_row(), "lead-42"),
-        caller_key(&retell, None, &push_row(), "lead-42"),
-        caller_key(&clay(), Some("north"), &push_row(), "lead-42"),
-        caller_key(&clay(), None, &other, "lead-42"),
+        content_key(&clay(), None, None, &push_row(), &params),
+        content_key(&retell, None, None, &push_row(), &params),
+        content_key(&clay(), None, Some(""), &push_row(), &params),
+        content_key(&clay(), None, Some("north"), &push_row(), &params),
+        content_key(&clay(), None, None, &other, &params),
+        content_key(&clay(), Some(&leads()), None, &push_row(), &params),
+        content_key(&clay(), Some(&TargetId::new("accounts").unwrap()), None, &push_row(), &params),
+        caller_key(&clay(), None, None, &push_row(), "lead-42"),
+        caller_key(&retell, None, None, &push_row(), "lead-42"),
+        caller_key(&clay(), None, Some("north"), &push_row(), "lead-42"),
+        caller_key(&clay(), None, None, &other, "lead-42"),
+        caller_key(&clay(), Some(&leads()), None, &push_row(), "lead-42"),
     ];
     let different: std::collections::BTreeSet<_> = keys.iter().collect();
     assert_eq!(different.len(), keys.len());
@@ -104,7 +113,7 @@ fn vendor_tenant_operation_and_the_kind_of_name_are_part_of_the_key() {
 #[test]
 fn any_key_of_a_caller_becomes_64_hex_digits() {
     for key in ["", "a", "\r\nX-Evil: 1", &"ü".repeat(10_000)] {
-        let key = caller_key(&clay(), None, &push_row(), key).to_string();
+        let key = caller_key(&clay(), None, None, &push_row(), key).to_string();
         assert!(key.len() == 64 && key.bytes().all(|b| b.is_ascii_hexdigit()), "{key}");
     }
 }
@@ -174,7 +183,7 @@ proptest! {
     #[test]
     fn order_and_white_space_never_change_the_key(value in any_json()) {
         let again = key_of_text(&written_otherwise(&value));
-        prop_assert_eq!(content_key(&clay(), None, &push_row(), &value), again);
+        prop_assert_eq!(content_key(&clay(), None, None, &push_row(), &value), again);
     }
 
     #[test]
@@ -191,8 +200,8 @@ proptest! {
         let mut which = which;
         prop_assume!(change(&mut other, &mut which));
         prop_assert_ne!(
-            content_key(&clay(), None, &push_row(), &value),
-            content_key(&clay(), None, &push_row(), &other)
+            content_key(&clay(), None, None, &push_row(), &value),
+            content_key(&clay(), None, None, &push_row(), &other)
         );
         prop_assert_ne!(fingerprint(&value), fingerprint(&other));
     }
