@@ -1,13 +1,13 @@
 //! What an application wants, as data: one [`VendorConfig`] a vendor and one [`RuntimeConfig`] for the rest. Nothing is
 //! checked here; `Builder::start` checks everything at once.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use mainstay_actors::{
     breaker::BreakerConfig,
     budget::BudgetConfig,
     bulkhead::{GateConfig, LaneConfig, Rate, check_lanes, patterns_lanes},
-    client::{ClientConfig, Transport},
+    client::{ClientConfig, Done, Failed, Function, FunctionCall, Transport},
     clock::{Clock, Rng},
     credits::Credits,
     dlq::DlqConfig,
@@ -15,7 +15,7 @@ use mainstay_actors::{
     faults::Faults,
     health::HealthConfig,
     idempotency::IdempotencyConfig,
-    ids::NameError,
+    ids::{NameError, OperationId},
     kernel::{Hazard, NoHazard},
     profile::{Clay, Profile, Retell},
 };
@@ -53,6 +53,8 @@ pub struct VendorConfig {
     pub local: Option<LocalFn>,
     /// The wire; default HTTP.
     pub transport: Option<Arc<dyn Transport>>,
+    /// Operations, by name, that the application does itself instead of the wire.
+    pub functions: BTreeMap<String, Function>,
 }
 
 impl VendorConfig {
@@ -75,6 +77,7 @@ impl VendorConfig {
             fallback: FallbackConfig::default(),
             local: None,
             transport: None,
+            functions: BTreeMap::new(),
         }
     }
 
@@ -136,6 +139,29 @@ impl VendorConfig {
         self
     }
 
+    /// Makes a closure of the application the client of an operation: a vendor's SDK, say. It passes the same guards as a
+    /// request and is retried, queued and replayed by the same rules; its operation in the profile declares its safety, its
+    /// timeout and its cost.
+    ///
+    /// ```
+    /// use mainstay::{Credits, Done, Operation, Profile, VendorConfig};
+    ///
+    /// let add = Operation { estimate: Credits::whole(1), ..Operation::function() };
+    /// let crm = VendorConfig::new(Profile::of_functions("crm", [("add-contact", add)]))
+    ///     .daily_limit(Credits::whole(1_000))
+    ///     .function("add-contact", |call| async move { Ok(Done::from(call.payload)) });
+    /// # let _ = crm;
+    /// ```
+    #[must_use]
+    pub fn function<F, R>(mut self, operation: &str, function: F) -> Self
+    where
+        F: Fn(FunctionCall) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Done, Failed>> + Send + 'static,
+    {
+        self.functions.insert(operation.to_owned(), Function::new(function));
+        self
+    }
+
     /// Changes anything else in place.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
@@ -169,6 +195,19 @@ impl VendorConfig {
     /// What is wrong only in combination.
     fn check_together(&self, faults: &mut Faults) {
         let Ok(profile) = &self.profile else { return };
+        let name_of = |id: &OperationId| id.to_string();
+        for name in self.functions.keys() {
+            faults.require(profile.operations.keys().any(|id| id.as_str() == name), "functions", || {
+                let known = profile.operations.keys().map(name_of).collect::<Vec<_>>().join(", ");
+                format!("{name:?} is no operation of the profile; known: {known}")
+            });
+        }
+        let wired = profile.operations.keys().find(|id| !self.functions.contains_key(id.as_str()));
+        if let Some(id) = wired.filter(|_| profile.is_without_wire()) {
+            faults.require(false, "functions", || {
+                format!("the profile has no address, and {id} has no function: give one by VendorConfig::function")
+            });
+        }
         for (id, operation) in &profile.operations {
             faults.require(operation.estimate <= self.budget.daily_limit, "budget.daily_limit", || {
                 format!(

@@ -48,10 +48,12 @@ pub use letters::{DeadLetters, LettersError};
 pub use mainstay_actors as actors;
 pub use mainstay_actors::{
     call::Call,
+    client::{Done, Failed, FunctionCall},
     credits::Credits,
     fact::{Event, Fact, FinalState},
     ids::{CallId, LaneId, OperationId, VendorId},
-    profile::{Clay, Profile, Retell},
+    outcome::{Class, Effect},
+    profile::{Clay, Operation, Profile, Repeat, Retell},
     refusal::{Guard, Reason, Refusal},
 };
 pub use payload::PAYLOAD_DEPTH_MAX;

@@ -4,7 +4,7 @@
 //!   gateway -> lane -> gate -> breaker -> budget -> client
 //! ```
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use mainstay_actors::{
     breaker::{Breaker, BreakerActor, BreakerParts, BreakerSnapshot},
@@ -13,12 +13,12 @@ use mainstay_actors::{
         BreakerNews, BulkheadActor, Gate, GateParts, GateSnapshot, Lane, LaneConfig, LaneParts, LaneSnapshot,
         VendorGateActor,
     },
-    client::{Client, ClientActor, ClientParts, ClientSnapshot, HttpTransport, Transport},
+    client::{Client, ClientActor, ClientParts, ClientSnapshot, Function, HttpTransport, Transport},
     clock::{Clock, Rng},
     fact::{BreakerState, Fact, FactSink},
     fallback::{Cache, FallbackActor, FallbackParts, FallbackSnapshot},
     idempotency::{IdempotencyActor, KeyParts, KeySnapshot, Keys},
-    ids::{ActorId, LaneId, VendorId},
+    ids::{ActorId, LaneId, OperationId, VendorId},
     kernel::{Child, Door, Hazard, Incarnation, Launch, Published, Resident, Spawn, Vault, Worker},
     profile::Profile,
     ticket::Ticket,
@@ -156,6 +156,7 @@ impl Wiring<'_> {
         let parts = ClientParts {
             profile: self.profile.clone(),
             transport,
+            functions: Arc::new(self.functions()),
             spawner: self.kit.tasks.clone(),
             facts: self.kit.sink(),
             clock: self.kit.clock.clone(),
@@ -163,6 +164,12 @@ impl Wiring<'_> {
         };
         let vault = self.vault("client", Client::default(), move |inc| ClientActor::new(inc, parts.clone()));
         Ok((shown, vault.door(self.kit.mailbox_max)))
+    }
+
+    /// Checked by the plan: each names an operation.
+    fn functions(&self) -> BTreeMap<OperationId, Function> {
+        let of = |(name, function): (&String, &Function)| Some((OperationId::new(name).ok()?, function.clone()));
+        self.config.functions.iter().filter_map(of).collect()
     }
 
     fn budget(&self, next: Door<Ticket>) -> (Published<BudgetSnapshot>, Door<Ticket>) {

@@ -5,6 +5,7 @@ mod accidents;
 mod callers;
 mod effects;
 mod fallbacks;
+mod functions;
 mod limits;
 #[path = "../support/mod.rs"]
 mod support;

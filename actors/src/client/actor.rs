@@ -5,13 +5,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use actix::{Actor, Context, Handler};
 use serde::Serialize;
 
-use super::{Client, Transport, WireError, WireFault, WireRequest, build, read};
+use super::{Client, Function, Transport, WireError, WireFault, WireRequest, build, read};
 use crate::{
     clock::Clock,
     fact::{Fact, FactSink},
     grant::GrantReport,
+    ids::OperationId,
     kernel::{Hop, Incarnation, Published, Resident, Spawn},
-    outcome::{Class, Effect},
+    outcome::{Class, Effect, Outcome},
     profile::{Operation, Profile},
     refusal::{Guard, Reason, Refusal},
     ticket::{Grant, Ticket},
@@ -30,6 +31,8 @@ pub struct ClientParts {
     pub profile: Arc<Profile>,
     /// The wire.
     pub transport: Arc<dyn Transport>,
+    /// Operations that the application does itself.
+    pub functions: Arc<BTreeMap<OperationId, Function>>,
     /// Where requests run.
     pub spawner: Arc<dyn Spawn>,
     /// Where facts are stated.
@@ -65,7 +68,7 @@ impl ClientActor {
         Self { inc, parts }
     }
 
-    fn prepare(&self, ticket: &Ticket) -> Result<(Operation, WireRequest), Refusal> {
+    fn prepare(&self, ticket: &Ticket) -> Result<(Operation, Way), Refusal> {
         let (call, profile) = (ticket.call(), &self.parts.profile);
         let unknown = || {
             let known = profile.operations.keys().map(|id| id.as_str()).collect::<Vec<_>>().join(", ");
@@ -73,10 +76,13 @@ impl ClientActor {
         };
         let operation =
             profile.operations.get(&call.operation).ok_or_else(|| Refusal::new(Guard::Client, unknown()))?;
+        if let Some(function) = self.parts.functions.get(&call.operation) {
+            return Ok((operation.clone(), Way::Function(function.clone())));
+        }
         let request = build(profile, operation, call).map_err(|error| {
             Refusal::new(Guard::Client, Reason::BadField { field: error.field, problem: error.problem })
         })?;
-        Ok((operation.clone(), request))
+        Ok((operation.clone(), Way::Wire(request)))
     }
 }
 
@@ -118,7 +124,7 @@ impl Handler<Hop<Ticket>> for ClientActor {
         if ticket.call().expires_at.is_some_and(|at| at <= self.parts.clock.wall()) {
             return ticket.refuse(Refusal::new(Guard::Client, Reason::Expired));
         }
-        let (operation, request) = match self.prepare(&ticket) {
+        let (operation, way) = match self.prepare(&ticket) {
             Ok(prepared) => prepared,
             Err(refusal) => return ticket.refuse(refusal),
         };
@@ -128,20 +134,26 @@ impl Handler<Hop<Ticket>> for ClientActor {
         });
         let Ok(grant) = begun else { return };
         ticket.collect(Grant::new(Guard::Client, grant, self.inc.reports()));
-        self.parts.spawner.spawn(Box::pin(attempt(self.parts.clone(), operation, ticket, request)));
+        self.parts.spawner.spawn(Box::pin(attempt(self.parts.clone(), operation, ticket, way)));
     }
 }
 
+/// How an attempt is made.
+enum Way {
+    Wire(WireRequest),
+    Function(Function),
+}
+
 /// One attempt, as a task of its own: what happens to it happens to nobody else.
-async fn attempt(parts: ClientParts, operation: Operation, ticket: Ticket, request: WireRequest) {
+async fn attempt(parts: ClientParts, operation: Operation, ticket: Ticket, way: Way) {
     if !ticket.begin_sending() {
         return;
     }
     let begun = parts.clock.now();
-    let patience = request.timeout.saturating_add(WIRE_GRACE);
-    let result = tokio::time::timeout(patience, parts.transport.send(request)).await;
-    let result = result.unwrap_or_else(|_| Err(WireError { fault: WireFault::Timeout, detail: OVERDUE.into() }));
-    let mut outcome = read(&parts.profile, &operation, ticket.call(), result, parts.clock.wall());
+    let mut outcome = match way {
+        Way::Wire(request) => over_the_wire(&parts, &operation, &ticket, request).await,
+        Way::Function(function) => function.attempt(&operation, ticket.call(), ticket.attempt()).await,
+    };
     outcome.elapsed = parts.clock.now().saturating_duration_since(begun);
     let elapsed_ms = u64::try_from(outcome.elapsed.as_millis()).unwrap_or(u64::MAX);
     tracing::debug!(
@@ -163,4 +175,11 @@ async fn attempt(parts: ClientParts, operation: Operation, ticket: Ticket, reque
         elapsed_ms,
     });
     ticket.settle(outcome);
+}
+
+async fn over_the_wire(parts: &ClientParts, operation: &Operation, ticket: &Ticket, request: WireRequest) -> Outcome {
+    let patience = request.timeout.saturating_add(WIRE_GRACE);
+    let result = tokio::time::timeout(patience, parts.transport.send(request)).await;
+    let result = result.unwrap_or_else(|_| Err(WireError { fault: WireFault::Timeout, detail: OVERDUE.into() }));
+    read(&parts.profile, operation, ticket.call(), result, parts.clock.wall())
 }

@@ -10,6 +10,9 @@
 //!                 no: dropped           bad: refused          taken back: dropped
 //! ```
 //!
+//! An operation's client may be a [`Function`] of the application instead of a request: it is awaited in the same task, with
+//! the same timeout, and says itself what is known of the effect.
+//!
 //! # Limits
 //!
 //! | limit | default | source |
@@ -35,11 +38,15 @@ mod transport;
 #[cfg(feature = "runtime")]
 mod actor;
 #[cfg(feature = "runtime")]
+mod function;
+#[cfg(feature = "runtime")]
 mod reqwest_transport;
 
 #[cfg(feature = "runtime")]
 pub use actor::{ClientActor, ClientParts, ClientSnapshot};
 pub use config::ClientConfig;
+#[cfg(feature = "runtime")]
+pub use function::{Done, Failed, Function, FunctionCall, FunctionFuture};
 pub use request::{RequestError, build};
 #[cfg(feature = "runtime")]
 pub use reqwest_transport::HttpTransport;

@@ -20,7 +20,7 @@ pub use retry::{Next, RetryConfig, next};
 
 use crate::{
     faults::Faults,
-    ids::{OperationId, VendorId},
+    ids::{NameError, OperationId, VendorId},
 };
 
 /// Shorter parts of an address are words, such as `v3` and `webhook`.
@@ -49,12 +49,39 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// A vendor without an address: each operation is done by a function of the application.
+    ///
+    /// # Errors
+    ///
+    /// A name that is not allowed.
+    pub fn of_functions<'a>(
+        vendor: &str,
+        operations: impl IntoIterator<Item = (&'a str, Operation)>,
+    ) -> Result<Self, NameError> {
+        let named = |(name, operation)| Ok((OperationId::new(name)?, operation));
+        Ok(Self {
+            vendor: VendorId::new(vendor)?,
+            base_url: SecretString::default(),
+            auth: Auth::None,
+            operations: operations.into_iter().map(named).collect::<Result<_, _>>()?,
+            rules: Vec::new(),
+            retry: RetryConfig::default(),
+            unit: "credits",
+        })
+    }
+
+    /// True when nothing can be sent: there is no address.
+    pub fn is_without_wire(&self) -> bool {
+        self.base_url.expose_secret().is_empty()
+    }
+
     /// Notes everything that is wrong with it.
     pub fn check(&self, faults: &mut Faults) {
         let url = self.base_url.expose_secret();
         let http = url.starts_with("http://") || url.starts_with("https://");
-        faults
-            .require(http, "base_url", || "must begin with http:// or https:// (not shown: it may be a secret)".into());
+        faults.require(http || self.is_without_wire(), "base_url", || {
+            "must begin with http:// or https:// (not shown: it may be a secret)".into()
+        });
         faults.require(self.auth.can_travel(), "auth", || {
             "must be 1 or more visible ASCII characters, as a header's name and value are (not shown: it is a secret)".into()
         });

@@ -208,6 +208,11 @@ impl Operation {
         }
     }
 
+    /// What a function of the application does: the same careful choices, and no request.
+    pub fn function() -> Self {
+        Self::post("")
+    }
+
     /// Notes everything that is wrong with it.
     pub fn check(&self, faults: &mut Faults) {
         let hour = Duration::from_secs(3600);
