@@ -11,6 +11,7 @@ use mainstay_actors::{
     outcome::{Class, Effect, Outcome},
     refusal::{Guard, Refusal},
 };
+use serde::Serialize;
 use serde_json::Value;
 
 /// Why the vendor's answer is not there.
@@ -105,7 +106,7 @@ pub enum Answer {
     Delivered(Arc<Delivered>),
     /// From the cache of last good answers.
     Cached {
-        /// The cached answer. It is not merged with the payload.
+        /// The vendor's answer of then, apart from the payload; see [`Answer::merged_into`].
         body: Arc<Value>,
         /// How old it is.
         age: Duration,
@@ -132,7 +133,61 @@ pub enum Answer {
     },
 }
 
+/// Who answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The vendor.
+    Vendor,
+    /// The cache of its last good answers.
+    Cache,
+    /// Nobody yet: it waits for the vendor to come back.
+    Queue,
+    /// The application's own local function.
+    Local,
+}
+
 impl Answer {
+    /// Who answered. Everybody but the vendor is a fallback.
+    pub fn source(&self) -> Source {
+        match self {
+            Self::Delivered(_) => Source::Vendor,
+            Self::Cached { .. } => Source::Cache,
+            Self::Queued { .. } => Source::Queue,
+            Self::Local { .. } => Source::Local,
+        }
+    }
+
+    /// How old the answer is, if it is from the cache.
+    pub fn age(&self) -> Option<Duration> {
+        match self {
+            Self::Cached { age, .. } => Some(*age),
+            Self::Delivered(_) | Self::Queued { .. } | Self::Local { .. } => None,
+        }
+    }
+
+    /// The error that something stands in for: the guard's or the vendor's, whatever happened on the way down the chain.
+    pub fn because(&self) -> Option<&Because> {
+        match self {
+            Self::Delivered(_) => None,
+            Self::Cached { because, .. } | Self::Queued { because, .. } | Self::Local { because, .. } => Some(because),
+        }
+    }
+
+    /// The payload with what the answer adds to it. A field that the payload has, and that is not null, stays: the caller's
+    /// data is newer than the cache's. Fields are those of the outermost object; an answer that is no object adds nothing.
+    pub fn merged_into(&self, payload: &Value) -> Value {
+        let mut merged = payload.clone();
+        if let (Some(Value::Object(added)), Value::Object(own)) = (self.body(), &mut merged) {
+            for (name, value) in added {
+                if own.get(name).is_none_or(Value::is_null) {
+                    own.insert(name.clone(), value.clone());
+                }
+            }
+        }
+        merged
+    }
+
     /// The JSON, if there is one now.
     pub fn body(&self) -> Option<&Value> {
         match self {
@@ -246,4 +301,33 @@ pub(crate) enum Shared {
     Parked { call: CallId, letter: LetterId, because: Because },
     /// It may have happened.
     Unknown { call: CallId },
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn cached(body: Value) -> Answer {
+        let because = Because::of(&Outcome::without_answer(Class::Server, Effect::None, "500"));
+        Answer::Cached { body: Arc::new(body), age: Duration::from_secs(60), staleness: Staleness::Fresh, because }
+    }
+
+    #[test]
+    fn a_cached_answer_never_overwrites_what_the_caller_knows_and_adds_the_rest() {
+        let lead = json!({ "domain": "acme.com", "name": "Acme New", "size": null });
+        let answer = cached(json!({ "name": "Acme Old", "size": 7, "city": "Bonn" }));
+        let merged = json!({ "domain": "acme.com", "name": "Acme New", "size": 7, "city": "Bonn" });
+        assert_eq!(answer.merged_into(&lead), merged);
+        assert_eq!(cached(json!("text")).merged_into(&lead), lead);
+        assert_eq!(answer.merged_into(&json!([1])), json!([1]));
+    }
+
+    #[test]
+    fn an_answer_says_its_source_its_age_and_the_first_error() {
+        let answer = cached(json!({}));
+        assert_eq!((answer.source(), answer.age()), (Source::Cache, Some(Duration::from_secs(60))));
+        assert_eq!(answer.because().map(ToString::to_string).as_deref(), Some("server: 500"));
+    }
 }

@@ -51,6 +51,10 @@ pub(crate) async fn run(gateway: &Gateway, route: &Route, operation: &Operation,
 
 /// Runs a call to its verdict.
 async fn drive(gateway: &Gateway, route: &Route, operation: &Operation, entry: &Entry) -> Judged {
+    // Before the key: the table of keys of a vendor that is down does not answer.
+    if let Some(verdict) = may_not_begin(gateway, route, operation, entry) {
+        return with_earlier(entry, verdict, None).into();
+    }
     let mut claim = match claims::claim(route, operation, entry).await {
         Ok(claim) => claim,
         // What a lost loop left on the wire is waited for all the same; its key stays blocked.

@@ -7,6 +7,7 @@ use mainstay_actors::{
     breaker::BreakerConfig,
     budget::BudgetConfig,
     bulkhead::{GateConfig, LaneConfig, Rate, check_lanes, patterns_lanes},
+    call::{OnDenied, Step},
     client::{ClientConfig, Done, Failed, Function, FunctionCall, Transport},
     clock::{Clock, Rng},
     credits::Credits,
@@ -90,7 +91,6 @@ impl VendorConfig {
         Self {
             gate: GateConfig { rate: Some(rate), ..config.gate.clone() },
             breaker: BreakerConfig::credit(timeout),
-            fallback: FallbackConfig { queue: true, ..config.fallback.clone() },
             ..config
         }
         .daily_limit(Credits::whole(500))
@@ -102,10 +102,11 @@ impl VendorConfig {
         let (timeout, call_max) = (workspace.timeout, workspace.call_max);
         let config = Self::new(workspace.profile(name));
         let rate = Rate { per_second: 1.0, burst: 1 };
+        let chain = vec![Step::Cache, Step::Local, Step::DeadLetter];
         Self {
             gate: GateConfig { cap: 20, rate: Some(rate), slot_lease: call_max + timeout, ..config.gate.clone() },
             breaker: BreakerConfig::patterns(timeout),
-            fallback: FallbackConfig { queue: false, ..config.fallback.clone() },
+            fallback: FallbackConfig { chain, on_denied: OnDenied::DeadLetter, ..config.fallback.clone() },
             ..config
         }
         .daily_limit(Credits::whole(5_000))
@@ -118,14 +119,29 @@ impl VendorConfig {
         self
     }
 
-    /// Serves the last good answer when the vendor is away, by a JSON pointer into the payload (`/domain`).
+    /// Serves the last good answer when the vendor is away, under a key of JSON pointers into the payload: `/domain`, or
+    /// `{/domain}|{/country}`; see [`CacheConfig::key`].
     #[must_use]
-    pub fn cache_by(mut self, pointer: &str) -> Self {
-        self.fallback.cache = Some(CacheConfig { key_pointer: pointer.into(), ..CacheConfig::default() });
+    pub fn cache_by(mut self, key: &str) -> Self {
+        self.fallback.cache = Some(CacheConfig { key: key.into(), ..CacheConfig::default() });
         self
     }
 
-    /// Stands in for the vendor when cache and queue do not. `None` from it means that it cannot either.
+    /// What may stand in for the vendor, in this order; see [`FallbackConfig::chain`].
+    #[must_use]
+    pub fn chain(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
+        self.fallback.chain = steps.into_iter().collect();
+        self
+    }
+
+    /// What becomes of a call that a guard denied, when nothing stood in; see [`FallbackConfig::on_denied`].
+    #[must_use]
+    pub fn on_denied(mut self, then: OnDenied) -> Self {
+        self.fallback.on_denied = then;
+        self
+    }
+
+    /// Stands in for the vendor, where the chain has the step `local`. `None` from it means that it cannot either.
     #[must_use]
     pub fn local(mut self, stand_in: impl Fn(&Value) -> Option<Value> + Send + Sync + 'static) -> Self {
         self.local = Some(Arc::new(stand_in));

@@ -1,14 +1,14 @@
-//! How a call of the application ends: the vendor's answer, or what stands in for it, in the order cache, queue, local
-//! function, dead letter queue.
+//! How a call of the application ends: the vendor's answer, or what stands in for it: cache, queue, local function, dead
+//! letter queue, in the order of the chain.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
 use mainstay_actors::{
-    call::Call,
+    call::{Call, Step},
     dlq::{DlqError, Kind, Letter, LetterId, LetterState, Park, Parked},
     fact::FinalState,
-    fallback::{self, Recall, Situation, Step},
+    fallback::{self, Next, Recall, Situation},
     idempotency::{ClaimGrant, End},
     kernel::{Lost, ask, panic_text},
     outcome::{Class, Outcome},
@@ -213,21 +213,26 @@ async fn not_done(
     because: Because,
     claim: Option<ClaimGrant<Shared>>,
 ) -> End_ {
-    if let Because::Refused(refusal) = &because
-        && (refusal.is_callers_fault() || !entry.call.fallback)
-    {
-        finish(claim, End::Free);
-        return (None, Err(CallError::Refused(refusal.clone())));
-    }
-    let situation = situation(gateway, entry, &because);
+    let call = &entry.call;
+    let situation = match &because {
+        Because::Refused(refusal) if refusal.is_callers_fault() => return refused(claim, refusal.clone()),
+        Because::Refused(refusal) => {
+            let on_denied = call.on_denied.unwrap_or(route.fallback.on_denied);
+            Situation::denied(&route.fallback, refusal, on_denied)
+        }
+        Because::Failed { class, effect, .. } => Situation::after(&route.fallback, *class, *effect),
+    };
+    let chain = call.chain.as_deref().unwrap_or(&route.fallback.chain);
     let mut tried = Vec::new();
     loop {
-        let step = fallback::next_step(&route.fallback, route.local.is_some(), &tried, &situation);
-        let answer = match step {
-            Step::Cache => from_cache(route, entry, &because).await,
-            Step::Local => from_local(route, entry, &because),
-            Step::Queue => return parked(gateway, entry, Kind::Later, because, claim).await,
-            Step::DeadLetter => return parked(gateway, entry, Kind::Dead, because, claim).await,
+        let (step, answer) = match (situation.next(chain, &tried, |step| route.has(step)), &because) {
+            (Next::Try(Step::Cache), _) => (Step::Cache, from_cache(route, entry, &because).await),
+            (Next::Try(Step::Local), _) => (Step::Local, from_local(route, entry, &because)),
+            (Next::Try(Step::Queue), _) => return parked(gateway, entry, Kind::Later, because, claim).await,
+            (Next::Refuse, Because::Refused(refusal)) => return refused(claim, refusal.clone()),
+            (Next::Try(Step::DeadLetter) | Next::Refuse, _) => {
+                return parked(gateway, entry, Kind::Dead, because, claim).await;
+            }
         };
         if let Some(answer) = answer {
             finish(claim, End::Free);
@@ -238,18 +243,10 @@ async fn not_done(
     }
 }
 
-fn situation(gateway: &Gateway, entry: &Entry, because: &Because) -> Situation {
-    if !entry.call.fallback {
-        return Situation::NOTHING;
-    }
-    match because {
-        Because::Refused(refusal) => Situation::refused(refusal),
-        Because::Failed { class, effect, retry_after, .. } => {
-            let mut outcome = Outcome::without_answer(*class, *effect, "");
-            outcome.retry_after = *retry_after;
-            Situation::after(&outcome, gateway.clock.now())
-        }
-    }
+/// Nothing of it is kept.
+fn refused(claim: Option<ClaimGrant<Shared>>, refusal: Refusal) -> End_ {
+    finish(claim, End::Free);
+    (None, Err(CallError::Refused(refusal)))
 }
 
 async fn parked(

@@ -8,6 +8,7 @@ use mainstay_actors::{
     clock::{Clock, Rng},
     dlq::DlqActor,
     fact::{Fact, FactSink, FinalState},
+    fallback::check_chain,
     idempotency,
     ids::{LaneId, OperationId, TargetId, VendorId},
     kernel::{Hazard, Spawn},
@@ -118,20 +119,17 @@ impl Gateway {
         check(&call, operation, self.clock.wall())?;
         let key = key_of(&call, vendor, operation_id, operation)?;
         let (vendor, operation_id) = (vendor.clone(), operation_id.clone());
-        let accepted = AcceptedCall {
+        Ok(AcceptedCall {
             lane: lane.clone(),
             key: Some(key),
             estimate: call.estimate.unwrap_or(operation.estimate),
             tenant: call.tenant.map(Into::into),
             expires_at: call.expires_at,
-            fallback: call.fallback,
+            chain: call.chain.map(Into::into),
+            on_denied: call.on_denied,
             holds_slot: operation.holds_slot(),
             ..AcceptedCall::new(self.rng.call_id(), vendor, operation_id, call.payload, self.clock.wall())
-        };
-        match self.not_now(route, &accepted) {
-            Some(refusal) => Err(refusal),
-            None => Ok(accepted),
-        }
+        })
     }
 
     fn find_vendor(&self, name: &str) -> Result<(&VendorId, &Route), Refusal> {
@@ -173,6 +171,9 @@ fn check(call: &Call, operation: &Operation, wall: jiff::Timestamp) -> Result<()
         if call.payload.pointer(pointer).is_none_or(serde_json::Value::is_null) {
             return Err(bad(pointer, "is needed by this operation"));
         }
+    }
+    if let Some(problem) = call.chain.as_deref().and_then(check_chain) {
+        return Err(bad("chain", problem));
     }
     let bytes = payload::json_bytes(&call.payload);
     if bytes > operation.payload_max_bytes {

@@ -77,7 +77,8 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// A [`Refusal`] when the call is wrong, its vendor is down, or the runtime has no room or is shutting down.
+    /// A [`Refusal`] when the call is wrong, or the runtime has no room or is shutting down. What a guard denies later, its
+    /// [`Receipt::outcome`] tells.
     pub async fn submit(&self, call: Call) -> Result<Receipt, Refusal> {
         let waiting = endings::offer(&self.core.gateway, call)?;
         Ok(Receipt { call: waiting.entry.call.id, answer: waiting.answer })

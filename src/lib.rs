@@ -34,7 +34,7 @@ pub mod testing;
 mod verdict;
 mod wiring;
 
-pub use answer::{Answer, Because, CallError, Completion, Delivered};
+pub use answer::{Answer, Because, CallError, Completion, Delivered, Source};
 pub use api::{ApiActor, Complete, GetDeadLetters, MakeCall, Shutdown, Submit, Subscribe};
 pub use builder::Builder;
 pub use config::{RedriveConfig, RuntimeConfig, VendorConfig};
@@ -47,7 +47,7 @@ pub use handle::{Handle, Receipt};
 pub use letters::{DeadLetters, LettersError};
 pub use mainstay_actors as actors;
 pub use mainstay_actors::{
-    call::Call,
+    call::{Call, OnDenied, Step},
     client::{Done, Failed, FunctionCall},
     credits::Credits,
     fact::{Event, Fact, FinalState},

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use actix::Addr;
 use mainstay_actors::{
+    call::Step,
     fallback::{FallbackActor, FallbackConfig, LocalFn, Remember},
     idempotency::{IdempotencyActor, KeyReport},
     ids::{ActorId, LaneId},
@@ -31,6 +32,15 @@ pub(crate) struct Route {
 }
 
 impl Route {
+    /// Whether there is anything to be had from a step of the chain.
+    pub(crate) fn has(&self, step: Step) -> bool {
+        match step {
+            Step::Cache => self.fallback.cache.is_some(),
+            Step::Local => self.local.is_some(),
+            Step::Queue | Step::DeadLetter => true,
+        }
+    }
+
     /// Sends a ticket into its lane. Whatever happens, the ticket answers.
     pub(crate) fn enter(&self, lane: &LaneId, ticket: Ticket) {
         // The gateway accepted the call for a known lane; dropping the ticket answers "abandoned".

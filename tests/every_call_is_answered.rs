@@ -18,7 +18,7 @@ use std::{
 };
 
 use mainstay::{
-    Answer, Call, CallError, CallId, Completion, Credits, Fact, Handle, Snapshot,
+    Answer, Call, CallError, CallId, Completion, Credits, Fact, Handle, OnDenied, Snapshot, Step,
     actors::{
         breaker::StreakTrip,
         client::{Transport, WireAnswer, WireError, WireFault, WireRequest},
@@ -271,8 +271,15 @@ fn random_call(draw: &Draw, now: jiff::Timestamp) -> Call {
     if draw.chance(0.1) {
         call = call.expires_at(now + jiff::SignedDuration::from_millis(draw.below(60_000) as i64));
     }
-    call.fallback = draw.chance(0.8);
-    call
+    if draw.chance(0.2) {
+        call = call.on_denied([OnDenied::Refuse, OnDenied::Queue, OnDenied::DeadLetter][draw.below(3)]);
+    }
+    match draw.below(10) {
+        0 | 1 => call.without_fallback(),
+        2 => call.chain([Step::Queue]),
+        3 => call.chain([]),
+        _ => call,
+    }
 }
 
 /// Panics in every actor and every attempt loop; in some histories one vendor's actors crash until it is down.

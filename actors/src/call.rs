@@ -49,8 +49,10 @@ pub struct Call {
     pub deadline: Duration,
     /// The effect may not begin after this moment, in a drain or replay either; default never.
     pub expires_at: Option<Timestamp>,
-    /// Whether cache, queue and local function may stand in for the vendor; default yes, as far as configured.
-    pub fallback: bool,
+    /// What may stand in for the vendor, in this order; default the vendor's own chain.
+    pub chain: Option<Vec<Step>>,
+    /// What becomes of it when a guard denies it and nothing stands in; default the vendor's own choice.
+    pub on_denied: Option<OnDenied>,
 }
 
 impl Call {
@@ -67,7 +69,8 @@ impl Call {
             estimate: None,
             deadline: DEFAULT_DEADLINE,
             expires_at: None,
-            fallback: true,
+            chain: None,
+            on_denied: None,
         }
     }
 
@@ -120,12 +123,53 @@ impl Call {
         self
     }
 
-    /// Wants the vendor's answer or an error, nothing in its place.
+    /// Chooses what may stand in for the vendor, in this order, instead of the vendor's own chain. The dead letter queue
+    /// comes last, named or not.
     #[must_use]
-    pub fn without_fallback(mut self) -> Self {
-        self.fallback = false;
+    pub fn chain(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
+        self.chain = Some(steps.into_iter().collect());
         self
     }
+
+    /// Chooses what becomes of it when a guard denies it and nothing stands in.
+    #[must_use]
+    pub fn on_denied(mut self, then: OnDenied) -> Self {
+        self.on_denied = Some(then);
+        self
+    }
+
+    /// Wants the vendor's answer or an error, nothing in its place: an empty chain, and a refusal when it is denied.
+    #[must_use]
+    pub fn without_fallback(self) -> Self {
+        self.chain([]).on_denied(OnDenied::Refuse)
+    }
+}
+
+/// A step of the chain of what stands in for a vendor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// The last good answer.
+    Cache,
+    /// Wait on disk for the vendor to come back, and be done then.
+    Queue,
+    /// The application's own function.
+    Local,
+    /// Nothing stands in: the call is kept for a person or a replay.
+    DeadLetter,
+}
+
+/// What becomes of a call that a guard denied, when nothing stood in for it. Denied means: nothing was sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDenied {
+    /// The caller is told; nothing is kept.
+    Refuse,
+    /// It waits on disk, and is done by itself when the guard says, through all guards and paid for like every call.
+    #[default]
+    Queue,
+    /// It is a dead letter, for a person or a replay (seed B).
+    DeadLetter,
 }
 
 /// The name of one effect towards the vendor, the same through retry, queue, dead letter and replay.
@@ -164,14 +208,16 @@ pub struct AcceptedCall {
     pub expires_at: Option<Timestamp>,
     /// When it was accepted.
     pub accepted_at: Timestamp,
-    /// Whether something may stand in for the vendor's answer.
-    pub fallback: bool,
+    /// What may stand in for the vendor, if not the vendor's own chain. Not written down: nothing stands in for a parked call.
+    pub chain: Option<Arc<[Step]>>,
+    /// What becomes of it when it is denied, if not the vendor's own choice. Not written down either.
+    pub on_denied: Option<OnDenied>,
     /// Whether a slot is held until the effect ends, not only until the answer (a phone call).
     pub holds_slot: bool,
 }
 
 impl AcceptedCall {
-    /// A call on the lane `normal` with no target, key, tenant or estimate, that may be stood in for. The gateway fills in the
+    /// A call on the lane `normal` with no target, key, tenant or estimate. The gateway fills in the
     /// rest by `..`, and so does a record that is read back.
     pub fn new(id: CallId, vendor: VendorId, operation: OperationId, payload: Value, accepted_at: Timestamp) -> Self {
         Self {
@@ -186,7 +232,8 @@ impl AcceptedCall {
             estimate: Credits::ZERO,
             expires_at: None,
             accepted_at,
-            fallback: true,
+            chain: None,
+            on_denied: None,
             holds_slot: false,
         }
     }

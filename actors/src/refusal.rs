@@ -6,12 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::credits::Credits;
 
 /// Who refused, or where an attempt was lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Guard {
     /// The entry: names, payload, key, number of live calls.
@@ -30,6 +30,20 @@ pub enum Guard {
     Client,
     /// Supervision: the vendor's actors are down.
     Supervisor,
+}
+
+impl Guard {
+    /// Every guard, for tables and tests.
+    pub const ALL: [Self; 8] = [
+        Self::Gateway,
+        Self::Idempotency,
+        Self::Lane,
+        Self::Gate,
+        Self::Breaker,
+        Self::Budget,
+        Self::Client,
+        Self::Supervisor,
+    ];
 }
 
 impl fmt::Display for Guard {

@@ -103,11 +103,12 @@ fn the_last_good_answer_is_served_with_its_age_while_the_breaker_is_open() {
 fn a_local_function_stands_in_and_one_that_panics_leaves_a_dead_letter() {
     paused(async {
         let wire = Wire::usually(after(500, 0));
-        let config = touchy(clay(&wire)).with(|config| config.fallback.queue = false).local(|payload| {
-            let id = payload["lead_id"].as_u64().unwrap();
-            assert!(id != 13, "unlucky");
-            (id != 14).then(|| json!({ "guess": id }))
-        });
+        let config =
+            touchy(clay(&wire)).chain([Step::Cache, Step::Local]).on_denied(OnDenied::DeadLetter).local(|payload| {
+                let id = payload["lead_id"].as_u64().unwrap();
+                assert!(id != 13, "unlucky");
+                (id != 14).then(|| json!({ "guess": id }))
+            });
         let mainstay = start([config]).await;
         mainstay.call(row(0)).await.unwrap_err();
         let answer = mainstay.call(row(1)).await.unwrap();
@@ -119,5 +120,101 @@ fn a_local_function_stands_in_and_one_that_panics_leaves_a_dead_letter() {
         let calls = mainstay.snapshot().calls;
         assert_eq!((calls.local, calls.dead_lettered, wire.count()), (1, 2, 1));
         at_rest(&mainstay);
+    });
+}
+
+/// What the breaker lets nobody through for; the call that opened it is queued.
+async fn behind_an_open_breaker(config: VendorConfig, wire: &Wire) -> Handle {
+    wire.now_usually(Reply::Fail(WireFault::Connect, s(1)));
+    let mainstay = start([touchy(config)]).await;
+    let opened = row(0).chain([]).on_denied(OnDenied::Queue);
+    assert_eq!(mainstay.call(opened).await.unwrap().source(), Source::Queue);
+    assert_eq!(mainstay.snapshot().vendors["clay"].breaker.state.to_string(), "open");
+    mainstay
+}
+
+#[test]
+fn a_denied_call_is_refused_queued_or_a_dead_letter_as_the_vendor_or_the_call_itself_says() {
+    paused(async {
+        let wire = Wire::default();
+        let mainstay = behind_an_open_breaker(clay(&wire), &wire).await;
+        assert!(matches!(mainstay.call(row(1)).await, Ok(Answer::Queued { .. })), "queue is the default");
+        let refusal = refusal_of(mainstay.call(row(2).on_denied(OnDenied::Refuse)).await);
+        assert!(refusal.by == Guard::Breaker && refusal.retry_at.is_some(), "{refusal}");
+        let error = mainstay.call(row(3).on_denied(OnDenied::DeadLetter)).await.unwrap_err();
+        assert!(matches!(error, CallError::DeadLettered { .. }), "{error:?}");
+        let snapshot = mainstay.snapshot();
+        let calls = snapshot.calls;
+        assert_eq!((calls.queued, calls.refused, calls.dead_lettered, wire.count()), (2, 1, 1, 1));
+        assert_eq!((snapshot.parked.later, snapshot.parked.dead), (2, 1));
+        at_rest(&mainstay);
+    });
+    paused(async {
+        let wire = Wire::default();
+        let config = clay(&wire).on_denied(OnDenied::Refuse).local(|_| Some(json!({ "guess": 1 })));
+        let mainstay = behind_an_open_breaker(config, &wire).await;
+        let answer = mainstay.call(row(1)).await.unwrap();
+        assert_eq!(answer.source(), Source::Local, "what stands in comes before the refusal: {answer:?}");
+        assert_eq!(refusal_of(mainstay.call(row(2).chain([])).await).by, Guard::Breaker);
+    });
+}
+
+#[test]
+fn a_denied_call_that_was_queued_is_done_and_paid_once_when_its_guard_lets_it_through() {
+    paused(async {
+        let wire = Wire::default();
+        let mainstay = behind_an_open_breaker(clay(&wire), &wire).await;
+        letter_of(mainstay.call(row(1)).await);
+        wire.now_usually(ok(200));
+        let snapshot = until(&mainstay, |snapshot| snapshot.calls.delivered == 2).await;
+        assert_eq!((snapshot.calls.queued, snapshot.calls.accepted, wire.count()), (0, 2, 3));
+        assert_eq!(money(&mainstay, "clay"), whole(0, 12));
+        at_rest(&mainstay);
+    });
+}
+
+#[test]
+fn a_chain_of_the_calls_own_goes_before_the_vendors() {
+    paused(async {
+        let wire = Wire::default();
+        let config = clay(&wire).local(|_| Some(json!({ "guess": 1 })));
+        let mainstay = behind_an_open_breaker(config, &wire).await;
+        let local_first = row(1).chain([Step::Local, Step::Queue]);
+        assert_eq!(mainstay.call(local_first).await.unwrap().source(), Source::Local);
+        assert_eq!(mainstay.call(row(1)).await.unwrap().source(), Source::Queue);
+        let refusal = refusal_of(mainstay.call(row(2).chain([Step::Local, Step::Local])).await);
+        assert_eq!(refusal.to_string(), "refused by the gateway: chain: names a step twice");
+    });
+}
+
+#[test]
+fn only_listed_kinds_of_failure_are_stood_in_for_and_the_others_are_dead_letters() {
+    paused(async {
+        let wire = Wire::usually(after(503, 0));
+        let config = clay(&wire).with(|config| config.fallback.on_classes = vec![Class::Connect]);
+        let mainstay = start([config]).await;
+        assert!(matches!(mainstay.call(row(0)).await, Err(CallError::DeadLettered { .. })));
+        wire.now_usually(Reply::Fail(WireFault::Connect, s(1)));
+        assert_eq!(mainstay.call(row(1)).await.unwrap().source(), Source::Queue);
+    });
+}
+
+#[test]
+fn calls_to_a_vendor_that_is_down_are_served_or_kept_and_refused_only_when_they_ask_for_it() {
+    paused(async {
+        let wire = Wire::usually(ok(200));
+        let chaos = panics_at("clay/breaker", "ticket", None);
+        let config = clay(&wire).cache_by("/domain");
+        let builder = builder().vendor(config).hazard(chaos).with(|runtime| runtime.child.intensity.max_restarts = 0);
+        let mainstay = builder.start().await.unwrap().handle();
+        let first = begin(&mainstay, row(0).deadline(s(5)));
+        until(&mainstay, |snapshot| snapshot.vendors["clay"].down.is_some()).await;
+        assert!(matches!(first.await.unwrap(), Ok(Answer::Queued { .. })));
+        let refusal = refusal_of(mainstay.call(row(1).without_fallback()).await);
+        assert!(matches!(refusal.reason, Reason::VendorDown { .. }), "{refusal}");
+        let began = now();
+        assert_eq!(mainstay.call(row(2)).await.unwrap().source(), Source::Queue);
+        assert!(now() - began < s(2), "nobody waits for a vendor that is down");
+        assert_eq!((wire.count(), mainstay.snapshot().parked.later), (0, 2));
     });
 }

@@ -51,7 +51,7 @@ fn a_closure_that_certainly_did_nothing_is_tried_again_and_opens_the_breaker_whe
         });
         let mainstay = start([vendor]).await;
         let mut heard = mainstay.subscribe();
-        let refused = mainstay.call(without_fallback(add(1))).await;
+        let refused = mainstay.call(add(1).without_fallback()).await;
         assert!(matches!(refused, Err(CallError::Refused(_) | CallError::DeadLettered { .. })), "{refused:?}");
         let opened = facts(&mut heard).iter().any(|fact| matches!(fact, Fact::BreakerChanged { .. }));
         assert!(opened && attempts.load(SeqCst) == 1);

@@ -9,7 +9,7 @@ fn an_opening_breaker_refuses_whoever_waits_at_once_and_takes_nothing_from_them(
         wire.then([after(500, 1), after(200, 2)]);
         let mainstay = start([touchy(clay(&wire))]).await;
         let began = now();
-        let all: Vec<_> = (0..12).map(|n| begin(&mainstay, without_fallback(row(n)).lane("bulk"))).collect();
+        let all: Vec<_> = (0..12).map(|n| begin(&mainstay, row(n).without_fallback().lane("bulk"))).collect();
         let mut refused = 0;
         for call in all {
             match call.await.unwrap() {
@@ -36,7 +36,7 @@ fn a_full_lane_refuses_refunds_nothing_and_doubles_nothing() {
         let wire = Wire::usually(after(200, 1));
         let config = one_at_a_time(clay(&wire)).with(|config| config.lanes.iter_mut().for_each(|l| l.queue_max = 1));
         let mainstay = start([config]).await;
-        let all: Vec<_> = (0..5).map(|n| begin(&mainstay, without_fallback(row(n)))).collect();
+        let all: Vec<_> = (0..5).map(|n| begin(&mainstay, row(n).without_fallback())).collect();
         turn().await;
         assert_eq!(money(&mainstay, "clay"), whole(0, 6), "who waits in a lane has reserved nothing");
         let mut full = 0;
@@ -69,7 +69,7 @@ fn a_call_over_the_budget_waits_on_disk_for_the_next_day_and_is_done_then() {
         let answer = mainstay.call(row(2)).await.unwrap();
         let Answer::Queued { due, .. } = &answer else { panic!("{answer:?}") };
         assert_eq!(due.to_string(), "2026-11-25T00:00:00Z");
-        let refusal = refusal_of(mainstay.call(without_fallback(row(3))).await);
+        let refusal = refusal_of(mainstay.call(row(3).without_fallback()).await);
         assert_eq!(refusal.by, Guard::Budget);
         let wait = refusal.retry_after(now()).unwrap();
         assert!(wait > s(12 * 3600 - 60) && wait <= s(12 * 3600), "{wait:?}");
@@ -87,7 +87,7 @@ fn an_account_the_vendor_calls_used_up_is_left_alone_until_its_reset() {
         wire.then([after(402, 1)]);
         let mainstay = start([clay(&wire)]).await;
         letter_of(mainstay.call(row(0)).await);
-        let refusal = refusal_of(mainstay.call(without_fallback(row(1))).await);
+        let refusal = refusal_of(mainstay.call(row(1).without_fallback()).await);
         assert!(matches!(refusal.reason, Reason::VendorExhausted), "{refusal}");
         tokio::time::sleep(s(11 * 3600)).await;
         assert_eq!(wire.count(), 1);

@@ -13,8 +13,8 @@ mod support;
 use std::time::Duration;
 
 use mainstay::{
-    Answer, Call, CallError, CallId, Completion, Credits, Fact, FinalState, Guard, Handle, NotOpen, Reason,
-    VendorConfig,
+    Answer, Call, CallError, CallId, Completion, Credits, Fact, FinalState, Guard, Handle, NotOpen, OnDenied, Reason,
+    Source, Step, VendorConfig,
     actors::{
         breaker::StreakTrip,
         client::WireFault,
@@ -35,11 +35,6 @@ fn row(n: usize) -> Call {
 
 fn ring(key: &str) -> Call {
     Call::new("retell", "create-phone-call", phone()).key(key)
-}
-
-fn without_fallback(mut call: Call) -> Call {
-    call.fallback = false;
-    call
 }
 
 fn after(status: u16, seconds: u64) -> Reply {

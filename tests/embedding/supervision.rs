@@ -53,11 +53,13 @@ async fn a_vendor_whose_actor_panics_past_its_limit_is_down_in_words_until_it_is
         .await
     );
 
-    let error = soon(mainstay.call(row(99))).await.unwrap_err();
+    let error = soon(mainstay.call(row(99).without_fallback())).await.unwrap_err();
     let CallError::Refused(refusal) = error else { panic!("{error:?}") };
     assert_eq!((refusal.by, &refusal.reason), (Guard::Supervisor, &Reason::VendorDown { cause: down.as_str().into() }));
     let way_out = "Handle::revive brings it back once that is cured";
     assert_eq!(refusal.to_string(), format!("refused by the supervisor: vendor is down: {down}; {way_out}"));
+    let queued = soon(mainstay.call(row(98))).await.unwrap();
+    assert!(matches!(queued, Answer::Queued { .. }), "an outage of ours blocks no pipeline: {queued:?}");
     for n in 0..5 {
         let answer = soon(mainstay.call(dial(n))).await.unwrap();
         assert!(matches!(answer, Answer::Delivered(_)), "the other vendor carries on: {answer:?}");
@@ -77,10 +79,10 @@ async fn a_vendor_whose_actor_panics_past_its_limit_is_down_in_words_until_it_is
     assert!(delivered >= 7 && delivered + queued == 10, "three were lost with their crash: {delivered} {queued}");
     assert!(soon(mainstay.call(row(99))).await.is_ok());
     mainstay.dead_letters().replay(Filter::kind(Kind::Later)).await.unwrap();
-    let snapshot = soon(until(&mainstay, |s| s.calls.delivered == 16)).await;
+    let snapshot = soon(until(&mainstay, |s| s.calls.delivered == 17)).await;
     assert!(snapshot.calls.add_up() && snapshot.vendors["clay"].down.is_none(), "{:?}", snapshot.calls);
     assert_eq!((snapshot.tree.totals.panics, snapshot.tree.totals.parked), (3, 1));
-    assert_eq!((vendors.totals().clay.effects, vendors.totals().clay.duplicate_effects), (11, 0));
+    assert_eq!((vendors.totals().clay.effects, vendors.totals().clay.duplicate_effects), (12, 0));
     runtime.shutdown(Duration::from_secs(10)).await;
 }
 

@@ -108,7 +108,7 @@ impl Letter {
             key: call.key.clone(),
             tenant: call.tenant.clone(),
             estimate: call.estimate,
-            fallback: call.fallback,
+            fallback: call.chain.as_ref().is_none_or(|chain| !chain.is_empty()),
             holds_slot: call.holds_slot,
             expires_at: call.expires_at,
             accepted_at: call.accepted_at,
@@ -126,7 +126,7 @@ impl Letter {
             tenant: self.tenant.clone(),
             estimate: self.estimate,
             expires_at: self.expires_at,
-            fallback: self.fallback,
+            chain: (!self.fallback).then(|| [].into()),
             holds_slot: self.holds_slot,
             ..AcceptedCall::new(self.call, vendor, operation, self.payload.clone(), self.accepted_at)
         }

@@ -75,7 +75,7 @@ impl Handler<Hop<Remember>> for FallbackActor {
         let (now, wall) = (self.parts.clock.now(), self.parts.clock.wall());
         let taken = self.inc.commit(
             |cache| {
-                let key = cache.key_of(&call.operation, call.tenant.as_ref(), &call.payload)?;
+                let key = cache.key_of(call)?;
                 cache.decide_put(&key, answer).map(|bytes| (key, bytes))
             },
             |cache, decision| match decision {
@@ -105,7 +105,7 @@ impl Handler<Recall> for FallbackActor {
         let now = self.parts.clock.now();
         let hit = self.inc.commit(
             |cache| {
-                let key = cache.key_of(&call.operation, call.tenant.as_ref(), &call.payload)?;
+                let key = cache.key_of(call)?;
                 cache.get(now, &key)
             },
             |cache, hit| {

@@ -11,51 +11,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::CacheConfig;
-use crate::ids::{OperationId, VendorId};
-
-/// Longest key, in bytes. What is named by a longer text is not cached.
-pub const KEY_MAX_BYTES: usize = 256;
-
-/// What an answer is remembered under.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CacheKey {
-    operation: OperationId,
-    tenant: Option<Arc<str>>,
-    name: Arc<str>,
-}
-
-impl CacheKey {
-    /// The key of a payload; `None` when it has no text at the pointer, a blank one, or one of more than
-    /// [`KEY_MAX_BYTES`]: such a payload shares no key with anything.
-    pub fn of(pointer: &str, operation: &OperationId, tenant: Option<&Arc<str>>, payload: &Value) -> Option<Self> {
-        let name = normalise(payload.pointer(pointer)?.as_str()?)?;
-        Some(Self { operation: operation.clone(), tenant: tenant.cloned(), name: name.into() })
-    }
-
-    fn bytes(&self) -> usize {
-        self.name.len()
-    }
-}
-
-/// One spelling for one name. White space around it never counts. What looks like a domain (letters, digits, `-` and at least
-/// one `.`) is lower-cased and loses a leading `www.` and a trailing dot. Anything else stays as it is: two ids that differ
-/// in case may be two things, and a miss is better than somebody else's answer.
-pub fn normalise(text: &str) -> Option<String> {
-    let text = text.trim();
-    if text.is_empty() || text.len() > KEY_MAX_BYTES {
-        return None;
-    }
-    let plain = text.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '.'));
-    if !plain || !text.contains('.') {
-        return Some(text.to_owned());
-    }
-    let lower = text.to_lowercase();
-    let bare = lower.strip_suffix('.').unwrap_or(&lower);
-    // `www.com` is a domain of its own.
-    let name = bare.strip_prefix("www.").filter(|rest| rest.contains('.')).unwrap_or(bare);
-    if name.is_empty() || name.len() > KEY_MAX_BYTES { None } else { Some(name.to_owned()) }
-}
+use super::{CacheConfig, CacheKey, KeyTemplate};
+use crate::{call::AcceptedCall, ids::VendorId};
 
 /// How old an answer is, in words. The seeds' `staleness`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -151,6 +108,8 @@ impl io::Write for Counter {
 #[derive(Debug)]
 pub struct Cache {
     config: Option<CacheConfig>,
+    /// `None` when it is off.
+    template: Option<KeyTemplate>,
     entries: HashMap<CacheKey, Entry>,
     /// The keys by the number of their writing: the oldest first.
     order: BTreeMap<u64, CacheKey>,
@@ -162,8 +121,11 @@ pub struct Cache {
 impl Cache {
     /// An empty cache; without a configuration it stays empty.
     pub fn new(config: Option<CacheConfig>) -> Self {
+        // A configuration that was checked has a template that can be read.
+        let template = config.as_ref().and_then(|config| config.key.parse().ok());
         Self {
             config,
+            template,
             entries: HashMap::new(),
             order: BTreeMap::new(),
             next_write: 0,
@@ -172,9 +134,9 @@ impl Cache {
         }
     }
 
-    /// The key of a payload, if it has one and the cache is on.
-    pub fn key_of(&self, operation: &OperationId, tenant: Option<&Arc<str>>, payload: &Value) -> Option<CacheKey> {
-        CacheKey::of(&self.config.as_ref()?.key_pointer, operation, tenant, payload)
+    /// The key of a call, if it has one and the cache is on.
+    pub fn key_of(&self, call: &AcceptedCall) -> Option<CacheKey> {
+        CacheKey::of(self.template.as_ref()?, call)
     }
 
     /// How many bytes it would take to remember this; `None` when it is too large for one answer, or for the whole cache.

@@ -1,112 +1,82 @@
-//! Which step comes next, and what a failure allows. Pure.
+//! Which step comes next, and what an end allows. Pure.
 
 use std::{
     any::Any,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::Instant,
 };
 
-use serde::Serialize;
 use serde_json::Value;
 
 use super::FallbackConfig;
 use crate::{
+    call::{OnDenied, Step},
     outcome::{Class, Effect, Outcome, cut},
     refusal::{Reason, Refusal},
 };
 
-/// A step of the chain, in its order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Step {
-    /// The last good answer.
-    Cache,
-    /// Wait for the vendor to come back, and try then.
-    Queue,
-    /// The application's own function.
-    Local,
-    /// Nothing stands in: the call is kept for a person or a replay.
-    DeadLetter,
+/// What is done next for a call that was not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// This step is tried. The last two steps always serve: a queued call and a dead letter are kept.
+    Try(Step),
+    /// The caller is told, and nothing is kept.
+    Refuse,
 }
 
-/// What a failure allows. The default allows nothing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What an end allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Situation {
     /// Another answer may stand in: a cached one, a local one.
     pub stand_in: bool,
     /// The call may be tried later by itself.
     pub queue: bool,
-    /// When later is, if that is known.
-    pub due: Option<Instant>,
+    /// What is done when no step of the chain served it.
+    pub last: Next,
 }
 
 impl Situation {
     /// Nothing may stand in: straight to the dead letter.
-    pub const NOTHING: Self = Self { stand_in: false, queue: false, due: None };
+    pub const NOTHING: Self = Self { stand_in: false, queue: false, last: Next::Try(Step::DeadLetter) };
 
-    /// What an attempt's end allows. Only an outage without any effect may be stood in for: not the caller's own mistake,
-    /// not wrong credentials, and never an effect that happened or may have happened.
-    pub fn after(outcome: &Outcome, now: Instant) -> Self {
-        if outcome.effect != Effect::None {
+    /// What an attempt's end allows: what the configuration lists, and never anything for an effect that happened or may
+    /// have happened. What only a person can cure is not tried later by itself.
+    pub fn after(config: &FallbackConfig, class: Class, effect: Effect) -> Self {
+        if effect != Effect::None || !config.on_classes.contains(&class) {
             return Self::NOTHING;
         }
-        match outcome.class {
-            Class::Success | Class::NotFound | Class::CallerError | Class::Auth => Self::NOTHING,
-            Class::Exhausted
-            | Class::Throttled
-            | Class::Overload
-            | Class::Server
-            | Class::Connect
-            | Class::Timeout
-            | Class::Broken
-            | Class::Malformed
-            | Class::Abandoned => {
-                let due = outcome.retry_after.and_then(|after| now.checked_add(after));
-                Self { stand_in: true, queue: true, due }
-            }
-        }
+        Self { stand_in: true, queue: !matches!(class, Class::CallerError | Class::Auth), ..Self::NOTHING }
     }
 
-    /// What a refusal allows. Nothing was sent, so only the reason counts.
-    pub fn refused(refusal: &Refusal) -> Self {
-        match refusal.reason {
-            Reason::UnknownName { .. }
-            | Reason::PayloadTooLarge { .. }
-            | Reason::BadField { .. }
-            | Reason::KeyRequired { .. }
-            | Reason::KeyConflict { .. } => Self::NOTHING,
+    /// What a denial allows. Nothing was sent, so only the guard and its reason count.
+    pub fn denied(config: &FallbackConfig, refusal: &Refusal, on_denied: OnDenied) -> Self {
+        let (stand_in, queue) = match refusal.reason {
             // A call that crashes its guard again and again would do so from the queue as well.
-            Reason::CrashedTooOften { .. } => Self::NOTHING,
+            Reason::CrashedTooOften { .. } => (false, false),
             // Too late to begin; an answer from here is still an answer.
-            Reason::Expired => Self { stand_in: true, queue: false, due: None },
-            Reason::Full { .. }
-            | Reason::WaitedTooLong { .. }
-            | Reason::BreakerOpen { .. }
-            | Reason::Probing { .. }
-            | Reason::OverBudget { .. }
-            | Reason::VendorExhausted
-            | Reason::VendorDown { .. }
-            | Reason::Deadline { .. }
-            | Reason::ShuttingDown => Self { stand_in: true, queue: true, due: refusal.retry_at },
-        }
+            Reason::Expired => (true, false),
+            _ => (true, true),
+        };
+        let queue = queue && on_denied == OnDenied::Queue;
+        let last = match on_denied {
+            OnDenied::Refuse => Next::Refuse,
+            OnDenied::Queue if queue => Next::Try(Step::Queue),
+            OnDenied::Queue | OnDenied::DeadLetter => Next::Try(Step::DeadLetter),
+        };
+        Self { stand_in: stand_in && config.on_guards.contains(&refusal.by), queue, last }
     }
-}
 
-/// The next step that is configured, allowed and not yet tried. `has_local`: the application gave a local function.
-/// Ends in [`Step::DeadLetter`], always. A call that wants no fallback is given [`Situation::NOTHING`].
-pub fn next_step(config: &FallbackConfig, has_local: bool, tried: &[Step], situation: &Situation) -> Step {
-    let may = |step: Step| match step {
-        Step::Cache => situation.stand_in && config.cache.is_some(),
-        Step::Queue => situation.queue && config.queue,
-        Step::Local => situation.stand_in && has_local,
-        Step::DeadLetter => true,
-    };
-    [Step::Cache, Step::Queue, Step::Local]
-        .into_iter()
-        .find(|step| may(*step) && !tried.contains(step))
-        .unwrap_or(Step::DeadLetter)
+    /// The next step of the chain that is there, allowed and not yet tried; behind the last one, what the situation says.
+    /// `is_there`: whether the vendor has a cache, a local function.
+    pub fn next(&self, chain: &[Step], tried: &[Step], is_there: impl Fn(Step) -> bool) -> Next {
+        let may = |step: &&Step| match step {
+            Step::Cache | Step::Local => self.stand_in && is_there(**step),
+            Step::Queue => self.queue,
+            Step::DeadLetter => false,
+        };
+        chain.iter().filter(may).find(|step| !tried.contains(step)).map_or(self.last, |step| Next::Try(*step))
+    }
 }
 
 /// True when an answer is worth keeping for an outage: final, good, and with something in it. "Accepted" is no answer yet.

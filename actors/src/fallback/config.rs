@@ -4,43 +4,83 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::faults::Faults;
+use super::KeyTemplate;
+use crate::{
+    call::{OnDenied, Step},
+    faults::Faults,
+    outcome::Class,
+    refusal::Guard,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// What may stand in for one vendor. The order is fixed: cache, queue, local function, dead letter.
+/// What may stand in for one vendor, when, and in which order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FallbackConfig {
-    /// The last good answers. Default none: an application says which field of its payload names what is asked for.
+    /// The steps in their order, each at most once. Default cache, queue, local, dead_letter (seed B). The dead letter queue
+    /// comes last, named or not. A queued call is kept, so what stands behind `queue` is for calls that may not be queued.
+    pub chain: Vec<Step>,
+    /// The classes of failure the chain is for. Default every class of an outage: not `caller_error` and not `auth`, which
+    /// a stand-in would only hide. Any other failure is a dead letter at once. `success` and `not_found` are no failures.
+    pub on_classes: Vec<Class>,
+    /// The guards whose denial a cached or a local answer may stand in for. Default all.
+    pub on_guards: Vec<Guard>,
+    /// What becomes of a call that a guard denied, when nothing stood in. Default `queue`; see the module's table.
+    pub on_denied: OnDenied,
+    /// The last good answers. Default none: an application says which fields of its payload name what is asked for.
     pub cache: Option<CacheConfig>,
-    /// Whether a call waits for the vendor to come back. Default yes (seed B, `queueForLater`).
-    pub queue: bool,
 }
 
 impl Default for FallbackConfig {
     fn default() -> Self {
-        Self { cache: None, queue: true }
+        let not_an_outage = [Class::Success, Class::NotFound, Class::CallerError, Class::Auth];
+        Self {
+            chain: STEPS.to_vec(),
+            on_classes: Class::ALL.into_iter().filter(|class| !not_an_outage.contains(class)).collect(),
+            on_guards: Guard::ALL.to_vec(),
+            on_denied: OnDenied::default(),
+            cache: None,
+        }
     }
 }
 
 impl FallbackConfig {
     /// Notes what is wrong with it.
     pub fn check(&self, faults: &mut Faults) {
+        let problem = check_chain(&self.chain);
+        faults.require(problem.is_none(), "chain", || problem.unwrap_or_default());
+        for class in [Class::Success, Class::NotFound] {
+            faults.require(!self.on_classes.contains(&class), "on_classes", || format!("{class} is no failure"));
+        }
         if let Some(cache) = &self.cache {
             cache.check(&mut faults.under("cache"));
         }
     }
 }
 
+/// The steps in the order of seed B.
+const STEPS: [Step; 4] = [Step::Cache, Step::Queue, Step::Local, Step::DeadLetter];
+
+/// What is wrong with a chain, if anything.
+pub fn check_chain(chain: &[Step]) -> Option<String> {
+    let twice = |step: &&Step| chain.iter().filter(|other| other == step).count() > 1;
+    if chain.len() > STEPS.len() || chain.iter().any(|step| twice(&step)) {
+        return Some("names a step twice".into());
+    }
+    let last = chain.iter().position(|step| *step == Step::DeadLetter).is_none_or(|at| at + 1 == chain.len());
+    (!last).then(|| "names a step behind dead_letter, which is always the last".into())
+}
+
 /// How answers are cached.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CacheConfig {
-    /// JSON pointer to the text in the payload that names what is asked for. Default `/domain` (seed B: by domain).
-    /// A payload without it, or with a blank one, is neither cached nor served from the cache.
-    pub key_pointer: String,
+    /// The [`KeyTemplate`] of what is asked for: JSON pointers into the payload, such as `{/domain}|{/country}`. Default
+    /// `{/domain}` (seed B: by domain). A payload without a text at each, or with a blank one, is neither cached nor served
+    /// from the cache. Tenants, operations and targets are apart without being named.
+    pub key: String,
     /// Younger than this is fresh. Default 1 h (ours; the seeds name the three grades and no times).
     pub fresh_for: Duration,
     /// Younger than this is stale. Default 24 h (ours).
@@ -58,7 +98,7 @@ pub struct CacheConfig {
 impl Default for CacheConfig {
     fn default() -> Self {
         Self {
-            key_pointer: "/domain".into(),
+            key: "{/domain}".into(),
             fresh_for: HOUR,
             stale_for: DAY,
             keep_for: 7 * DAY,
@@ -72,9 +112,8 @@ impl Default for CacheConfig {
 impl CacheConfig {
     /// Notes what is wrong with it.
     pub fn check(&self, faults: &mut Faults) {
-        faults.require(self.key_pointer.starts_with('/'), "key_pointer", || {
-            format!("{:?} is no JSON pointer: begin with /", self.key_pointer)
-        });
+        let key: Result<KeyTemplate, String> = self.key.parse();
+        faults.require(key.is_ok(), "key", || key.err().unwrap_or_default());
         faults.require(self.fresh_for <= self.stale_for, "fresh_for", || {
             format!("{:?} is longer than stale_for, {:?}", self.fresh_for, self.stale_for)
         });
@@ -116,7 +155,7 @@ mod tests {
     #[test]
     fn every_wrong_field_is_named_at_once() {
         let cache = CacheConfig {
-            key_pointer: "domain".into(),
+            key: "domain".into(),
             fresh_for: 3 * DAY,
             stale_for: 2 * DAY,
             keep_for: Duration::ZERO,
@@ -124,16 +163,32 @@ mod tests {
             entry_max_bytes: 0,
             bytes_max: 0,
         };
-        let fields = faults_of(&FallbackConfig { cache: Some(cache), queue: true });
-        let expected =
-            ["key_pointer", "fresh_for", "stale_for", "keep_for", "entries_max", "entry_max_bytes", "bytes_max"];
-        assert_eq!(fields, expected.map(|field| format!("cache.{field}")));
+        let chain = vec![Step::DeadLetter, Step::Cache];
+        let on_classes = vec![Class::Success];
+        let config = FallbackConfig { chain, on_classes, cache: Some(cache), ..FallbackConfig::default() };
+        let of_cache = ["key", "fresh_for", "stale_for", "keep_for", "entries_max", "entry_max_bytes", "bytes_max"];
+        let expected: Vec<_> = of_cache.iter().map(|field| format!("cache.{field}")).collect();
+        assert_eq!(faults_of(&config), [vec!["chain".to_owned(), "on_classes".to_owned()], expected].concat());
+    }
+
+    #[test]
+    fn a_chain_names_each_step_once_and_the_dead_letter_last() {
+        assert_eq!(check_chain(&[]), None);
+        assert_eq!(check_chain(&[Step::Local, Step::Cache]), None);
+        assert_eq!(check_chain(&[Step::Local, Step::DeadLetter]), None);
+        assert!(check_chain(&[Step::Local, Step::Local]).is_some());
+        assert!(check_chain(&[Step::DeadLetter, Step::Local]).is_some());
     }
 
     #[test]
     fn a_field_nobody_knows_is_refused() {
-        assert!(serde_json::from_str::<FallbackConfig>(r#"{"cache": {"key_pointer": "/id"}}"#).is_ok());
-        assert!(serde_json::from_str::<FallbackConfig>(r#"{"cache": {"key": "/id"}}"#).is_err());
-        assert!(serde_json::from_str::<FallbackConfig>(r#"{"local": true}"#).is_err());
+        let read = |text| serde_json::from_str::<FallbackConfig>(text);
+        let config =
+            read(r#"{"cache": {"key": "/id"}, "chain": ["local"], "on_denied": "refuse", "on_guards": ["breaker"]}"#);
+        let config = config.unwrap();
+        assert_eq!((&config.chain[..], config.on_denied), (&[Step::Local][..], OnDenied::Refuse));
+        assert!(read(r#"{"cache": {"key_pointer": "/id"}}"#).is_err());
+        assert!(read(r#"{"local": true}"#).is_err());
+        assert!(read(r#"{"on_denied": "drop"}"#).is_err());
     }
 }

@@ -1,82 +1,137 @@
+use proptest::{collection::vec, prelude::*, sample::subsequence};
+use serde_json::json;
 use std::time::Duration;
 
-use serde_json::json;
-
 use super::*;
-use crate::{clock, fallback::CacheConfig, refusal::Guard};
+use crate::{clock, refusal::Guard};
 
-fn everything() -> FallbackConfig {
-    FallbackConfig { cache: Some(CacheConfig::default()), queue: true }
-}
+use Step::{Cache, DeadLetter, Local, Queue};
 
-fn walk(config: &FallbackConfig, has_local: bool, situation: Situation) -> Vec<Step> {
-    let mut tried = Vec::new();
-    while tried.last() != Some(&Step::DeadLetter) {
-        let next = next_step(config, has_local, &tried, &situation);
-        tried.push(next);
+const ALL: [Step; 4] = [Cache, Queue, Local, DeadLetter];
+
+/// The whole way down, when no step that may fail serves. Ends with what keeps or refuses the call.
+fn walk(chain: &[Step], situation: Situation, there: &[Step]) -> Vec<Next> {
+    let (mut way, mut tried) = (Vec::new(), Vec::new());
+    loop {
+        let next = situation.next(chain, &tried, |step| there.contains(&step));
+        way.push(next);
+        match next {
+            Next::Try(step @ (Cache | Local)) => tried.push(step),
+            Next::Try(Queue | DeadLetter) | Next::Refuse => return way,
+        }
     }
-    tried
 }
 
-const ALL: Situation = Situation { stand_in: true, queue: true, due: None };
+fn tries(steps: &[Step]) -> Vec<Next> {
+    steps.iter().copied().map(Next::Try).collect()
+}
+
+fn outage() -> Situation {
+    Situation::after(&FallbackConfig::default(), Class::Overload, Effect::None)
+}
+
+fn denied_by(by: Guard, on_denied: OnDenied) -> Situation {
+    Situation::denied(&FallbackConfig::default(), &Refusal::new(by, Reason::VendorExhausted), on_denied)
+}
 
 #[test]
-fn the_chain_goes_cache_queue_local_dead_letter_as_far_as_configured() {
-    use Step::{Cache, DeadLetter, Local, Queue};
-    let (cache_off, queue_off) = (FallbackConfig::default(), FallbackConfig { queue: false, ..everything() });
-    assert_eq!(walk(&everything(), true, ALL), [Cache, Queue, Local, DeadLetter]);
-    assert_eq!(walk(&everything(), false, ALL), [Cache, Queue, DeadLetter]);
-    assert_eq!(walk(&cache_off, true, ALL), [Queue, Local, DeadLetter]);
-    assert_eq!(walk(&queue_off, true, ALL), [Cache, Local, DeadLetter]);
-    assert_eq!(walk(&everything(), true, Situation { queue: false, ..ALL }), [Cache, Local, DeadLetter]);
-    assert_eq!(walk(&everything(), true, Situation::NOTHING), [DeadLetter]);
+fn a_failed_call_goes_down_the_chain_in_its_order_as_far_as_there_is_something_and_ends_as_a_dead_letter() {
+    assert_eq!(walk(&ALL, outage(), &ALL), tries(&[Cache, Queue]));
+    assert_eq!(walk(&[Local, Cache], outage(), &ALL), tries(&[Local, Cache, DeadLetter]));
+    assert_eq!(walk(&[Cache, Local, Queue], outage(), &[Local]), tries(&[Local, Queue]));
+    assert_eq!(walk(&[], outage(), &ALL), tries(&[DeadLetter]));
+    assert_eq!(walk(&ALL, Situation::NOTHING, &ALL), tries(&[DeadLetter]));
+}
+
+#[test]
+fn a_denied_call_ends_as_on_denied_says_wherever_the_chain_has_its_queue() {
+    let denied = |on_denied| denied_by(Guard::Breaker, on_denied);
+    assert_eq!(walk(&ALL, denied(OnDenied::Queue), &ALL), tries(&[Cache, Queue]));
+    assert_eq!(walk(&[Cache, Local], denied(OnDenied::Queue), &ALL), tries(&[Cache, Local, Queue]));
+    assert_eq!(walk(&ALL, denied(OnDenied::DeadLetter), &ALL), tries(&[Cache, Local, DeadLetter]));
+    let refused = [tries(&[Cache, Local]), vec![Next::Refuse]].concat();
+    assert_eq!(walk(&ALL, denied(OnDenied::Refuse), &ALL), refused);
+    assert_eq!(walk(&[], denied(OnDenied::Refuse), &ALL), [Next::Refuse]);
+}
+
+#[test]
+fn only_the_kinds_that_the_configuration_lists_are_stood_in_for() {
+    let config = FallbackConfig {
+        on_classes: vec![Class::Server, Class::Auth],
+        on_guards: vec![Guard::Breaker],
+        ..FallbackConfig::default()
+    };
+    for class in Class::ALL {
+        let situation = Situation::after(&config, class, Effect::None);
+        let expected = [Class::Server, Class::Auth].contains(&class);
+        assert_eq!((situation.stand_in, situation.queue), (expected, class == Class::Server), "{class}");
+    }
+    for by in Guard::ALL {
+        let refusal = Refusal::new(by, Reason::VendorExhausted);
+        let situation = Situation::denied(&config, &refusal, OnDenied::Queue);
+        assert_eq!((situation.stand_in, situation.queue), (by == Guard::Breaker, true), "{by}");
+    }
 }
 
 #[test]
 fn only_an_outage_without_any_effect_may_be_stood_in_for() {
-    let now = clock::now();
     for class in Class::ALL {
         for effect in [Effect::None, Effect::Done, Effect::Unknown] {
-            let mut outcome = Outcome::without_answer(class, effect, "");
-            outcome.retry_after = Some(Duration::from_secs(7));
             let answered = matches!(class, Class::Success | Class::NotFound | Class::CallerError | Class::Auth);
-            let expected = if effect != Effect::None || answered {
-                Situation::NOTHING
-            } else {
-                Situation { due: Some(now + Duration::from_secs(7)), ..ALL }
-            };
-            assert_eq!(Situation::after(&outcome, now), expected, "{class} {effect:?}");
+            let expected = effect == Effect::None && !answered;
+            let situation = Situation::after(&FallbackConfig::default(), class, effect);
+            assert_eq!((situation.stand_in, situation.queue), (expected, expected), "{class} {effect:?}");
+            assert_eq!(situation.last, Next::Try(DeadLetter));
         }
     }
 }
 
 #[test]
-fn a_refusal_is_stood_in_for_unless_the_call_itself_is_wrong() {
-    let at = clock::now();
-    let limit = Duration::from_secs(1);
-    let later = [
-        Reason::Full { what: "queue", held: 1, limit: 1 },
-        Reason::WaitedTooLong { waited: limit, limit },
-        Reason::BreakerOpen { cause: "".into() },
-        Reason::VendorExhausted,
-        Reason::VendorDown { cause: "".into() },
-        Reason::Deadline { limit },
-    ];
-    for reason in later {
-        let refusal = Refusal::new(Guard::Breaker, reason).retry_at(at);
-        assert_eq!(Situation::refused(&refusal), Situation { due: Some(at), ..ALL }, "{refusal}");
+fn what_cannot_begin_any_more_or_is_poison_is_never_queued() {
+    let config = FallbackConfig::default();
+    let expired = Refusal::new(Guard::Client, Reason::Expired);
+    let poison = Refusal::new(Guard::Lane, Reason::CrashedTooOften { guard: Guard::Lane, lost: 3 });
+    for (refusal, stand_in) in [(&expired, true), (&poison, false)] {
+        let situation = Situation::denied(&config, refusal, OnDenied::Queue);
+        assert_eq!((situation.stand_in, situation.queue), (stand_in, false), "{refusal}");
+        assert_eq!(situation.last, Next::Try(DeadLetter));
+        assert_eq!(Situation::denied(&config, refusal, OnDenied::Refuse).last, Next::Refuse);
     }
-    let never = [
-        Reason::BadField { field: "to".into(), problem: "missing".into() },
-        Reason::KeyConflict { key: "k".into() },
-        Reason::CrashedTooOften { guard: Guard::Lane, lost: 3 },
-    ];
-    for reason in never {
-        let refusal = Refusal::new(Guard::Gateway, reason);
-        assert_eq!(Situation::refused(&refusal), Situation::NOTHING, "{refusal}");
+    let late = Refusal::new(Guard::Breaker, Reason::Deadline { limit: Duration::from_secs(1) }).retry_at(clock::now());
+    assert!(Situation::denied(&config, &late, OnDenied::Queue).queue);
+}
+
+proptest! {
+    /// The model: cross out what may not be, then go down to the first step that keeps the call.
+    #[test]
+    fn every_walk_ends_by_itself_and_tries_each_allowed_step_once_in_order(
+        chain in subsequence(ALL.to_vec(), 0..=4).prop_shuffle(),
+        there in subsequence(vec![Cache, Local], 0..=2),
+        (stand_in, queue) in any::<(bool, bool)>(),
+        last in prop_oneof![Just(Next::Refuse), Just(Next::Try(Queue)), Just(Next::Try(DeadLetter))],
+    ) {
+        let situation = Situation { stand_in, queue, last };
+        let mut expected = Vec::new();
+        for step in &chain {
+            match step {
+                Cache | Local if stand_in && there.contains(step) => expected.push(Next::Try(*step)),
+                Queue if queue => {
+                    expected.push(Next::Try(Queue));
+                    break;
+                }
+                _ => {}
+            }
+        }
+        if expected.last() != Some(&Next::Try(Queue)) {
+            expected.push(last);
+        }
+        prop_assert_eq!(walk(&chain, situation, &there), expected);
     }
-    let expired = Situation::refused(&Refusal::new(Guard::Client, Reason::Expired));
-    assert_eq!((expired.stand_in, expired.queue), (true, false));
+
+    #[test]
+    fn a_chain_with_doubled_steps_ends_too(chain in vec(prop_oneof![Just(Cache), Just(Queue), Just(Local)], 0..20)) {
+        prop_assert!(walk(&chain, outage(), &ALL).len() <= 4);
+    }
 }
 
 #[test]
