@@ -256,7 +256,8 @@ fn vendor() -> VendorConfig {
     let echo = Operation { estimate: Credits::whole(1), ..Operation::post("/echo") };
     let profile = Profile {
         vendor: VendorId::new("bench").unwrap(),
-        base_url: "http://bench.invalid".to_owned().into(),
+        base_url: Some("http://bench.invalid".to_owned().into()),
+        targets: [].into(),
         auth: Auth::None,
         operations: [(OperationId::new("echo").unwrap(), echo)].into(),
         rules: Vec::new(),

@@ -1,7 +1,14 @@
 //! What an application wants, as data: one [`VendorConfig`] a vendor and one [`RuntimeConfig`] for the rest. Nothing is
 //! checked here; `Builder::start` checks everything at once.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+mod runtime;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use mainstay_actors::{
     breaker::BreakerConfig,
@@ -9,26 +16,18 @@ use mainstay_actors::{
     bulkhead::{GateConfig, LaneConfig, Rate, check_lanes, patterns_lanes},
     call::{OnDenied, Step},
     client::{ClientConfig, Done, Failed, Function, FunctionCall, Transport},
-    clock::{Clock, Rng},
     credits::Credits,
-    dlq::DlqConfig,
     fallback::{CacheConfig, FallbackConfig, LocalFn},
     faults::Faults,
-    health::HealthConfig,
     idempotency::IdempotencyConfig,
-    ids::{NameError, OperationId},
-    kernel::{Hazard, NoHazard},
-    profile::{Clay, Profile, Retell},
+    ids::{NameError, TargetId},
+    profile::{Clay, Profile, Retell, Target, timeout},
 };
 use reqwest::Url;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 
-use crate::{
-    placement::Placement,
-    store::Durability,
-    supervision::{ChildSpec, Intensity, RootSpec, WatchdogConfig},
-};
+pub use runtime::{RedriveConfig, RuntimeConfig};
 
 /// One vendor: its interface, its limits, and what stands in for it.
 #[derive(Clone)]
@@ -56,16 +55,14 @@ pub struct VendorConfig {
     pub transport: Option<Arc<dyn Transport>>,
     /// Operations, by name, that the application does itself instead of the wire.
     pub functions: BTreeMap<String, Function>,
+    /// Names of targets that cannot be, and why.
+    pub(crate) misnamed: Vec<(String, String)>,
 }
 
 impl VendorConfig {
     /// A vendor by its profile, with the seeds' defaults. The budget has no default: say [`Self::daily_limit`].
     pub fn new(profile: Result<Profile, NameError>) -> Self {
-        let longest = match &profile {
-            Ok(profile) => profile.operations.values().map(|operation| operation.timeout).max(),
-            Err(_) => None,
-        };
-        let longest = longest.unwrap_or(Duration::from_secs(30));
+        let longest = profile.as_ref().ok().and_then(Profile::longest_timeout).unwrap_or(timeout::REQUEST);
         let unit = profile.as_ref().map_or("credits", |profile| profile.unit);
         Self {
             profile,
@@ -79,6 +76,7 @@ impl VendorConfig {
             local: None,
             transport: None,
             functions: BTreeMap::new(),
+            misnamed: Vec::new(),
         }
     }
 
@@ -86,11 +84,34 @@ impl VendorConfig {
     /// wait on disk while Clay is away. Daily limit 500 credits, the seed's example.
     pub fn clay(name: &str, table: Clay) -> Self {
         let timeout = table.timeout;
-        let config = Self::new(table.profile(name));
+        Self::clay_account(table.profile(name), timeout)
+    }
+
+    /// A Clay account with several tables, each by its name; calls say which: `Call::target("leads")`. Each table has its own
+    /// breaker; rate and budget are the account's, with the defaults of [`Self::clay`].
+    ///
+    /// ```
+    /// use mainstay::{Clay, VendorConfig};
+    ///
+    /// let tables = [
+    ///     ("leads", Clay::table("https://api.clay.com/v3/sources/webhook/pull-in-data-from-a-webhook-1")),
+    ///     ("accounts", Clay::table("https://api.clay.com/v3/sources/webhook/pull-in-data-from-a-webhook-2")),
+    /// ];
+    /// let clay = VendorConfig::clay_tables("clay", tables);
+    /// ```
+    pub fn clay_tables<'a>(name: &str, tables: impl IntoIterator<Item = (&'a str, Clay)>) -> Self {
+        let tables: Vec<_> = tables.into_iter().collect();
+        let longest = tables.iter().map(|(_, table)| table.timeout).max().unwrap_or(timeout::CLAY_SUBMIT);
+        let account = Self::clay_account(Clay::account(name), longest);
+        tables.into_iter().fold(account, |account, (name, table)| account.target(name, table))
+    }
+
+    fn clay_account(profile: Result<Profile, NameError>, longest: Duration) -> Self {
+        let config = Self::new(profile);
         let rate = Rate { per_second: 10.0, burst: 20 };
         Self {
             gate: GateConfig { rate: Some(rate), ..config.gate.clone() },
-            breaker: BreakerConfig::credit(timeout),
+            breaker: BreakerConfig::credit(longest),
             ..config
         }
         .daily_limit(Credits::whole(500))
@@ -110,6 +131,26 @@ impl VendorConfig {
             ..config
         }
         .daily_limit(Credits::whole(5_000))
+    }
+
+    /// Adds a named target: a table of its own address, or any other place of this vendor. It shares budget and rate.
+    ///
+    /// ```
+    /// use mainstay::{Clay, VendorConfig};
+    ///
+    /// let first = Clay::table("https://api.clay.com/v3/sources/webhook/pull-in-data-from-a-webhook-1");
+    /// let second = Clay::table("https://api.clay.com/v3/sources/webhook/pull-in-data-from-a-webhook-2");
+    /// let clay = VendorConfig::clay("clay", first).target("accounts", second);
+    /// ```
+    #[must_use]
+    pub fn target(mut self, name: &str, target: impl Into<Target>) -> Self {
+        let Ok(profile) = &mut self.profile else { return self };
+        let misnamed = match TargetId::new(name) {
+            Ok(id) => profile.targets.insert(id, target.into()).map(|_| "this name is given twice".to_owned()),
+            Err(error) => Some(error.to_string()),
+        };
+        self.misnamed.extend(misnamed.map(|problem| (name.to_owned(), problem)));
+        self
     }
 
     /// What may be spent in a calendar day.
@@ -193,6 +234,9 @@ impl VendorConfig {
             }
             Err(error) => faults.require(false, "name", || error.to_string()),
         }
+        for (target, problem) in &self.misnamed {
+            faults.under("profile").under("targets").require(false, target, || problem.clone());
+        }
         check_lanes(&self.lanes, &mut faults.under("lanes"));
         self.gate.check(&mut faults.under("gate"));
         self.breaker.check(self.longest_timeout(), &mut faults.under("breaker"));
@@ -204,17 +248,16 @@ impl VendorConfig {
     }
 
     fn longest_timeout(&self) -> Duration {
-        let operations = self.profile.iter().flat_map(|profile| profile.operations.values());
-        operations.map(|operation| operation.timeout).max().unwrap_or_default()
+        self.profile.as_ref().ok().and_then(Profile::longest_timeout).unwrap_or_default()
     }
 
     /// What is wrong only in combination.
     fn check_together(&self, faults: &mut Faults) {
         let Ok(profile) = &self.profile else { return };
-        let name_of = |id: &OperationId| id.to_string();
+        let known: BTreeSet<_> = profile.every_operation().map(|(id, _)| id.as_str()).collect();
         for name in self.functions.keys() {
-            faults.require(profile.operations.keys().any(|id| id.as_str() == name), "functions", || {
-                let known = profile.operations.keys().map(name_of).collect::<Vec<_>>().join(", ");
+            faults.require(known.contains(name.as_str()), "functions", || {
+                let known = known.iter().copied().collect::<Vec<_>>().join(", ");
                 format!("{name:?} is no operation of the profile; known: {known}")
             });
         }
@@ -224,7 +267,7 @@ impl VendorConfig {
                 format!("the profile has no address, and {id} has no function: give one by VendorConfig::function")
             });
         }
-        for (id, operation) in &profile.operations {
+        for (id, operation) in profile.every_operation() {
             faults.require(operation.estimate <= self.budget.daily_limit, "budget.daily_limit", || {
                 format!(
                     "{} {} is less than one call of {id} may cost ({}): nothing would ever be sent",
@@ -238,13 +281,19 @@ impl VendorConfig {
 /// The profile's own rules know the scheme only. Whether the rest is an address, the HTTP client would find out at the first
 /// call.
 fn check_addresses(profile: &Profile, faults: &mut Faults) {
-    let base = profile.base_url.expose_secret();
-    if !base.starts_with("http") {
-        return;
+    for place in profile.places() {
+        let (Some(address), Some(operations)) = (profile.address(place), profile.operations_at(place)) else {
+            continue;
+        };
+        let base = address.base_url.expose_secret();
+        let is_address = |path: &str| Url::parse(&format!("{}{path}", base.trim_end_matches('/'))).is_ok();
+        let fine = !base.starts_with("http") || operations.values().all(|operation| is_address(&operation.path));
+        let problem = || "is no address (not shown: it may be a secret)".into();
+        match place {
+            None => faults.require(fine, "base_url", problem),
+            Some(target) => faults.under("targets").under(target.as_str()).require(fine, "base_url", problem),
+        }
     }
-    let is_address = |path: &str| Url::parse(&format!("{}{path}", base.trim_end_matches('/'))).is_ok();
-    let fine = profile.operations.values().all(|operation| is_address(&operation.path));
-    faults.require(fine, "base_url", || "is no address (not shown: it may be a secret)".into());
 }
 
 impl fmt::Debug for VendorConfig {
@@ -252,131 +301,6 @@ impl fmt::Debug for VendorConfig {
         f.debug_struct("VendorConfig")
             .field("profile", &self.profile)
             .field("lanes", &self.lanes)
-            .finish_non_exhaustive()
-    }
-}
-
-/// How parked calls are done again.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct RedriveConfig {
-    /// How many parked calls are tried at a time; default 8, ours. They pay and wait like everybody else.
-    pub at_a_time: usize,
-    /// How often due calls are looked for when nothing wakes the redrive; default 1 s, ours.
-    pub every: Duration,
-}
-
-impl Default for RedriveConfig {
-    fn default() -> Self {
-        Self { at_a_time: 8, every: Duration::from_secs(1) }
-    }
-}
-
-/// Everything that is not one vendor's.
-#[derive(Clone)]
-#[non_exhaustive]
-pub struct RuntimeConfig {
-    /// Which threads the actors live on.
-    pub placement: Placement,
-    /// Where parked calls are kept. `None`: in memory, and gone with the process.
-    pub data_dir: Option<PathBuf>,
-    /// What "written" means; default `Power`.
-    pub durability: Durability,
-    /// How many calls may be under way; default 10,000. Beyond it calls are refused.
-    pub live_max: usize,
-    /// How many messages a mailbox takes; default 10,000. Beyond it tickets are refused.
-    pub mailbox_max: usize,
-    /// The dead letter queue.
-    pub dlq: DlqConfig,
-    /// How parked calls are done again.
-    pub redrive: RedriveConfig,
-    /// The health score.
-    pub health: HealthConfig,
-    /// Restarts of one actor.
-    pub child: ChildSpec,
-    /// Restarts of one vendor's actors together.
-    pub supervisor: Intensity,
-    /// When the whole runtime gives up.
-    pub root: RootSpec,
-    /// When a thread counts as stuck.
-    pub watchdog: WatchdogConfig,
-    /// Where the JSON endpoint listens (feature `debug-http`); default nowhere. Loopback only.
-    pub debug_http: Option<SocketAddr>,
-    /// Both clocks.
-    pub clock: Clock,
-    /// Randomness for ids and jitter; a seed makes a run repeatable.
-    pub rng: Rng,
-    /// The fault injector's seat in every handler.
-    pub hazard: Arc<dyn Hazard>,
-    /// Called once when the runtime cannot go on; a library never ends its host.
-    pub on_fatal: Option<Arc<dyn Fn(Arc<str>) + Send + Sync>>,
-}
-
-impl Default for RuntimeConfig {
-    fn default() -> Self {
-        Self {
-            placement: Placement::default(),
-            data_dir: None,
-            durability: Durability::default(),
-            live_max: 10_000,
-            mailbox_max: 10_000,
-            dlq: DlqConfig::default(),
-            redrive: RedriveConfig::default(),
-            health: HealthConfig::default(),
-            child: ChildSpec::default(),
-            supervisor: Intensity::SUPERVISOR,
-            root: RootSpec::default(),
-            watchdog: WatchdogConfig::default(),
-            debug_http: None,
-            clock: Clock::default(),
-            rng: Rng::from_entropy(),
-            hazard: Arc::new(NoHazard),
-            on_fatal: None,
-        }
-    }
-}
-
-impl RuntimeConfig {
-    pub(crate) fn check(&self, faults: &mut Faults) {
-        if let Placement::Threads { threads } = self.placement {
-            faults.require((1..=64).contains(&threads), "placement.threads", || {
-                format!("{threads} is not within 1..=64")
-            });
-        }
-        for (field, value) in [("live_max", self.live_max), ("mailbox_max", self.mailbox_max)] {
-            faults.require((1..=1_000_000).contains(&value), field, || format!("{value} is not within 1..=1000000"));
-        }
-        let redrive = &self.redrive;
-        faults.require((1..=1_000).contains(&redrive.at_a_time), "redrive.at_a_time", || {
-            format!("{} is not within 1..=1000", redrive.at_a_time)
-        });
-        let range = Duration::from_millis(10)..=Duration::from_secs(3600);
-        faults.require(range.contains(&redrive.every), "redrive.every", || {
-            format!("{:?} is not within 10ms..=1h", redrive.every)
-        });
-        if let Some(at) = self.debug_http {
-            faults.require(at.ip().is_loopback(), "debug_http", || {
-                format!("{at} is not a loopback address: the endpoint shows money and has no login yet")
-            });
-            faults.require(cfg!(feature = "debug-http"), "debug_http", || {
-                "this build has no HTTP face: add the feature `debug-http`".into()
-            });
-        }
-        self.dlq.check(&mut faults.under("dlq"));
-        self.health.check(&mut faults.under("health"));
-        self.child.check(&mut faults.under("child"));
-        self.supervisor.check(&mut faults.under("supervisor"));
-        self.root.check(&mut faults.under("root"));
-        self.watchdog.check(&mut faults.under("watchdog"));
-    }
-}
-
-impl fmt::Debug for RuntimeConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RuntimeConfig")
-            .field("placement", &self.placement)
-            .field("data_dir", &self.data_dir)
-            .field("durability", &self.durability)
             .finish_non_exhaustive()
     }
 }

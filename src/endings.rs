@@ -103,7 +103,8 @@ async fn to_its_end(gateway: &Arc<Gateway>, entry: &Arc<Entry>) -> End_ {
 }
 
 pub(crate) fn operation_of<'a>(gateway: &'a Gateway, entry: &Entry) -> Option<&'a Operation> {
-    gateway.routes.get(&entry.call.vendor)?.profile.operations.get(&entry.call.operation)
+    let call = &entry.call;
+    gateway.routes.get(&call.vendor)?.profile.operation(call.target.as_ref(), &call.operation)
 }
 
 async fn conclude(

@@ -12,7 +12,7 @@ use mainstay_actors::{
     idempotency,
     ids::{LaneId, OperationId, TargetId, VendorId},
     kernel::{Hazard, Spawn},
-    profile::{KeySource, Operation},
+    profile::{KeySource, Operation, Profile},
     refusal::{Guard, Reason, Refusal},
 };
 use tokio::sync::oneshot;
@@ -111,15 +111,15 @@ impl Gateway {
             return Err(Refusal::new(Guard::Gateway, Reason::ShuttingDown));
         }
         let (vendor, route) = self.find_vendor(&call.vendor)?;
-        let (operation_id, operation) = find(&route.profile.operations, "operation", &call.operation)?;
-        if let Some(target) = &call.target {
-            find::<TargetId, ()>(&BTreeMap::new(), "target", target)?;
-        }
+        let target = target_of(&call, &route.profile)?;
+        let operations = route.profile.operations_at(target.as_ref()).unwrap_or(&route.profile.operations);
+        let (operation_id, operation) = find(operations, "operation", &call.operation)?;
         let (lane, _) = find::<LaneId, _>(&route.lanes, "lane", &call.lane)?;
         check(&call, operation, self.clock.wall())?;
-        let key = key_of(&call, vendor, operation_id, operation)?;
+        let key = key_of(&call, vendor, target.as_ref(), operation_id, operation)?;
         let (vendor, operation_id) = (vendor.clone(), operation_id.clone());
         Ok(AcceptedCall {
+            target,
             lane: lane.clone(),
             key: Some(key),
             estimate: call.estimate.unwrap_or(operation.estimate),
@@ -143,10 +143,26 @@ where
 {
     let found = name.parse::<K>().ok().and_then(|id| known.get_key_value(&id));
     found.ok_or_else(|| {
-        let known = known.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let known = names(known);
         let name = name.chars().take(80).collect();
         Refusal::new(Guard::Gateway, Reason::UnknownName { what, name, known })
     })
+}
+
+/// Where it goes. A vendor without an address of its own must be told.
+fn target_of(call: &Call, profile: &Profile) -> Result<Option<TargetId>, Refusal> {
+    match &call.target {
+        Some(name) => find(&profile.targets, "target", name).map(|(target, _)| Some(target.clone())),
+        None if !profile.needs_target() => Ok(None),
+        None => Err(bad(
+            "target",
+            format!("{} has only named targets: name one of {}", profile.vendor, names(&profile.targets)),
+        )),
+    }
+}
+
+fn names<K: std::fmt::Display, V>(known: &BTreeMap<K, V>) -> String {
+    known.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn bad(field: &str, problem: impl Into<String>) -> Refusal {
@@ -186,6 +202,7 @@ fn check(call: &Call, operation: &Operation, wall: jiff::Timestamp) -> Result<()
 fn key_of(
     call: &Call,
     vendor: &VendorId,
+    target: Option<&TargetId>,
     operation_id: &OperationId,
     operation: &Operation,
 ) -> Result<mainstay_actors::call::IdempotencyKey, Refusal> {
@@ -194,8 +211,8 @@ fn key_of(
         (Some(key), _) if key.is_empty() || key.len() > KEY_MAX_BYTES => {
             Err(bad("key", format!("{} bytes is not within 1..={KEY_MAX_BYTES}", key.len())))
         }
-        (Some(key), _) => Ok(idempotency::caller_key(vendor, None, tenant, operation_id, key)),
-        (None, KeySource::Content) => Ok(idempotency::content_key(vendor, None, tenant, operation_id, &call.payload)),
+        (Some(key), _) => Ok(idempotency::caller_key(vendor, target, tenant, operation_id, key)),
+        (None, KeySource::Content) => Ok(idempotency::content_key(vendor, target, tenant, operation_id, &call.payload)),
         (None, KeySource::Caller) => {
             let operation = operation_id.to_string();
             Err(Refusal::new(Guard::Gateway, Reason::KeyRequired { operation }))

@@ -53,7 +53,7 @@ pub use mainstay_actors::{
     fact::{Event, Fact, FinalState},
     ids::{CallId, LaneId, OperationId, VendorId},
     outcome::{Class, Effect},
-    profile::{Clay, Operation, Profile, Repeat, Retell},
+    profile::{Clay, Operation, Profile, Repeat, Retell, Target},
     refusal::{Guard, Reason, Refusal},
 };
 pub use payload::PAYLOAD_DEPTH_MAX;

@@ -4,6 +4,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
 use mainstay_actors::{
+    call::AcceptedCall,
     dlq::{Ended, Kind, ParkedLetter, TakeDue},
     fact::FinalState,
     idempotency::End,
@@ -121,8 +122,7 @@ fn not_by_itself(from: FinalState, end: Ended) -> Ended {
 async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState) -> (FinalState, Ended) {
     let call = &entry.call;
     let (Some(route), Some(operation)) = (gateway.routes.get(&call.vendor), operation_of(gateway, entry)) else {
-        let detail = format!("vendor {} or its operation {} is not configured any more", call.vendor, call.operation);
-        return (from, Ended::GivenUp { class: Class::CallerError, detail });
+        return (from, Ended::GivenUp { class: Class::CallerError, detail: not_configured(call) });
     };
     let Judged { verdict, claim } = attempts::run(gateway, route, operation, entry).await;
     match verdict {
@@ -168,6 +168,17 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState) -> (F
             }
             (from, not_done(gateway, &because))
         }
+    }
+}
+
+/// What it needs is gone from the configuration. It stays parked, for a person to bring that back or to purge it.
+fn not_configured(call: &AcceptedCall) -> String {
+    let AcceptedCall { vendor, operation, .. } = call;
+    match &call.target {
+        Some(target) => {
+            format!("vendor {vendor}, its target {target} or its operation {operation} is not configured any more")
+        }
+        None => format!("vendor {vendor} or its operation {operation} is not configured any more"),
     }
 }
 

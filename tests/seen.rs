@@ -363,6 +363,8 @@ mod words {
         key: String,
         token: String,
         webhook: String,
+        other_webhook: String,
+        other_token: String,
         payload: String,
     }
 
@@ -372,12 +374,14 @@ mod words {
                 key: "key_canary_5f0c1d".into(),
                 token: "token_canary_77aa02".into(),
                 webhook: "ca9a41e5-0000-4000-8000-00000000c1a7".into(),
+                other_webhook: "0ther-webhook-canary-2b71".into(),
+                other_token: "other_token_canary_90ab".into(),
                 payload: "payload_canary_19e3b8".into(),
             }
         }
 
-        fn secrets(&self) -> [&str; 3] {
-            [&self.key, &self.token, &self.webhook]
+        fn secrets(&self) -> [&str; 5] {
+            [&self.key, &self.token, &self.webhook, &self.other_webhook, &self.other_token]
         }
 
         fn none_in(&self, what: &str, text: &str) {
@@ -474,13 +478,18 @@ mod words {
                 config.breaker.streak = None;
             })
         };
+        let other_table = Clay {
+            token: Some(canaries.other_token.clone().into()),
+            ..Clay::table(format!("{echo}/hook/{}", canaries.other_webhook))
+        };
+        let echoed = VendorConfig::clay("clay-echo", table(format!("{echo}/hook/{}", canaries.webhook)));
         let dir = tempfile::tempdir().unwrap();
         // The actors crash now and then, too: a crash says what was in hand.
         let chaos = Arc::new(Chaos::seeded(3).panic_every(40, "*"));
         let builder = Runtime::builder()
             .vendor(wide(VendorConfig::clay("clay", table(vendors.clay_url()))))
             .vendor(wide(VendorConfig::retell("retell", workspace(vendors.retell_url()))))
-            .vendor(wide(VendorConfig::clay("clay-echo", table(format!("{echo}/hook/{}", canaries.webhook)))))
+            .vendor(wide(echoed.target("other", other_table)))
             .vendor(wide(VendorConfig::retell("retell-echo", workspace(echo))))
             .data_dir(dir.path())
             .placement(TWO)
@@ -520,9 +529,13 @@ mod words {
         }
         vendors.stop().await;
         errors.extend(one_of_each(&mainstay, &canaries, faults.len()).await);
-        for (n, vendor) in ["clay-echo", "retell-echo"].into_iter().enumerate() {
-            let operation = if n == 0 { "push-row" } else { "create-phone-call" };
-            let call = Call::new(vendor, operation, canaries.payload(99)).key("echo");
+        let echoed = [
+            Call::new("clay-echo", "push-row", canaries.payload(99)),
+            Call::new("clay-echo", "push-row", canaries.payload(99)).target("other"),
+            Call::new("retell-echo", "create-phone-call", canaries.payload(99)),
+        ];
+        for call in echoed {
+            let call = call.key("echo");
             let error = soon(mainstay.call(call)).await.unwrap_err();
             assert!(error.to_string().contains("no access to"), "{error}");
             errors.push(error);

@@ -9,14 +9,16 @@ mod functions;
 mod limits;
 #[path = "../support/mod.rs"]
 mod support;
+mod targets;
 
 use std::time::Duration;
 
 use mainstay::{
-    Answer, Call, CallError, CallId, Completion, Credits, Fact, FinalState, Guard, Handle, NotOpen, OnDenied, Reason,
-    Source, Step, VendorConfig,
+    Answer, Call, CallError, CallId, Clay, Completion, Credits, Fact, FinalState, Guard, Handle, NotOpen, OnDenied,
+    Reason, Source, Step, VendorConfig,
     actors::{
         breaker::StreakTrip,
+        bulkhead::Rate,
         client::WireFault,
         clock::now,
         dlq::{Filter, Kind, LetterId},
@@ -26,7 +28,8 @@ use mainstay::{
 };
 use serde_json::json;
 use support::{
-    Reply, Wire, begin, builder, clay, facts, lead, ok, panics_at, paused, phone, retell, s, start, turn, until,
+    Reply, Wire, begin, builder, clay, clay_tables, facts, lead, ok, panics_at, paused, phone, retell, s, start, turn,
+    until,
 };
 
 fn row(n: usize) -> Call {

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use mainstay::{
-    Answer, Call, CallError, Completion, Retell, Runtime, VendorConfig,
+    Answer, Call, CallError, Clay, Completion, Retell, Runtime, VendorConfig,
     actors::dlq::{Filter, Kind},
     testing::{Episode, Fault, Script, Simulator, Vendor},
 };
@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{
     dial,
     live::{self, TWO, clay, quick, retell, soon},
-    support::{lead, until},
+    support::{Reply, Wire, clay_tables, lead, until},
 };
 
 fn always(vendor: Vendor, fault: Fault) -> Script {
@@ -158,5 +158,39 @@ async fn an_unknown_call_is_replayed_only_by_its_id_and_the_counts_follow_it() {
     let snapshot = soon(until(&mainstay, |s| s.parked.unknown == 0 && s.calls.delivered == 1)).await;
     assert!(snapshot.calls.add_up() && snapshot.calls.unknown == 0, "{:?}", snapshot.calls);
     assert_eq!(vendors.totals().retell.effects, 1);
+    runtime.shutdown(Duration::from_secs(10)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_row_goes_to_its_own_table_in_the_next_runtime_and_stays_parked_while_that_table_is_not_configured() {
+    let dir = tempfile::tempdir().unwrap();
+    let wire = Wire::usually(Reply::Busy(429, 1));
+    let start = async |tables: VendorConfig| {
+        let builder = Runtime::builder().vendor(tables.with(|config| config.gate.rate = None)).placement(TWO);
+        let quick = |runtime: &mut mainstay::RuntimeConfig| runtime.redrive.every = Duration::from_millis(20);
+        builder.data_dir(dir.path()).with(quick).start().await.unwrap()
+    };
+    let runtime = start(clay_tables(&wire)).await;
+    let row = Call::new("clay", "push-row", lead(0)).target("accounts").deadline(Duration::from_millis(200));
+    let Ok(Answer::Queued { letter, .. }) = soon(runtime.handle().call(row)).await else { panic!("not queued") };
+    runtime.shutdown(Duration::from_secs(10)).await;
+
+    wire.now_usually(Reply::Answer(200, Value::Null, Duration::ZERO));
+    let only_leads = VendorConfig::clay_tables("clay", [("leads", Clay::table("https://clay.test/hook-canary/leads"))]);
+    let runtime = start(only_leads.transport(wire.clone())).await;
+    let mainstay = runtime.handle();
+    mainstay.dead_letters().replay(Filter::ids([letter])).await.unwrap();
+    soon(until(&mainstay, |s| s.parked.given_up == 1)).await;
+    let page = mainstay.dead_letters().list(Filter::ids([letter]), None).await.unwrap();
+    assert!(page.letters[0].state.detail.contains("its target accounts"), "{}", page.letters[0].state.detail);
+    assert_eq!(wire.count_at("/leads"), 0);
+    runtime.shutdown(Duration::from_secs(10)).await;
+
+    let runtime = start(clay_tables(&wire)).await;
+    let mainstay = runtime.handle();
+    let before = wire.count_at("/accounts");
+    mainstay.dead_letters().replay(Filter::ids([letter])).await.unwrap();
+    soon(until(&mainstay, |s| s.calls.delivered == 1)).await;
+    assert_eq!((wire.count_at("/accounts"), wire.count_at("/leads")), (before + 1, 0));
     runtime.shutdown(Duration::from_secs(10)).await;
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may")]
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -19,6 +19,7 @@ use mainstay::{
     testing::{Action, Chaos, Rule},
 };
 use parking_lot::Mutex;
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 /// What a scripted vendor does with one request.
@@ -41,6 +42,7 @@ pub fn ok(status: u16) -> Reply {
 /// One request, as the vendor saw it.
 #[derive(Debug, Clone)]
 pub struct Seen {
+    pub url: String,
     pub body: Value,
     pub at: Instant,
 }
@@ -49,6 +51,7 @@ pub struct Seen {
 struct Inner {
     script: VecDeque<Reply>,
     usual: Option<Reply>,
+    usual_at: BTreeMap<&'static str, Reply>,
     seen: Vec<Seen>,
     in_flight: usize,
     most_in_flight: usize,
@@ -69,12 +72,22 @@ impl Wire {
         self.0.lock().usual = Some(reply);
     }
 
+    /// What it does at the addresses that end so.
+    pub fn now_usually_at(&self, end: &'static str, reply: Reply) {
+        self.0.lock().usual_at.insert(end, reply);
+    }
+
     pub fn then(&self, replies: impl IntoIterator<Item = Reply>) {
         self.0.lock().script.extend(replies);
     }
 
     pub fn seen(&self) -> Vec<Seen> {
         self.0.lock().seen.clone()
+    }
+
+    /// How many requests went to addresses that end so.
+    pub fn count_at(&self, end: &str) -> usize {
+        self.0.lock().seen.iter().filter(|seen| seen.url.ends_with(end)).count()
     }
 
     pub fn count(&self) -> usize {
@@ -99,10 +112,12 @@ impl Transport for Wire {
     fn send(&self, request: WireRequest) -> Pin<Box<dyn Future<Output = Result<WireAnswer, WireError>> + Send>> {
         let reply = {
             let mut inner = self.0.lock();
-            inner.seen.push(Seen { body: serde_json::from_slice(&request.body).unwrap(), at: now() });
+            let url = request.url.expose_secret().to_owned();
+            let here = inner.usual_at.iter().find(|(end, _)| url.ends_with(*end)).map(|(_, reply)| reply.clone());
+            inner.seen.push(Seen { url, body: serde_json::from_slice(&request.body).unwrap(), at: now() });
             inner.in_flight += 1;
             inner.most_in_flight = inner.most_in_flight.max(inner.in_flight);
-            inner.script.pop_front().or_else(|| inner.usual.clone()).expect("the script is at its end")
+            inner.script.pop_front().or(here).or_else(|| inner.usual.clone()).expect("the script is at its end")
         };
         let held = InFlight(self.clone());
         Box::pin(async move {
@@ -141,6 +156,15 @@ pub fn paused<F: Future<Output = ()>>(test: F) {
 /// A Clay table behind a scripted wire, with limits that do not get in the way.
 pub fn clay(wire: &Wire) -> VendorConfig {
     VendorConfig::clay("clay", Clay::table("https://clay.test/hook"))
+        .daily_limit(Credits::whole(1_000_000))
+        .transport(wire.clone())
+        .with(|config| config.gate.rate = None)
+}
+
+/// A Clay account with the tables `leads` and `accounts`, behind a scripted wire, with limits that do not get in the way.
+pub fn clay_tables(wire: &Wire) -> VendorConfig {
+    let tables = ["leads", "accounts"].map(|name| (name, Clay::table(format!("https://clay.test/hook-canary/{name}"))));
+    VendorConfig::clay_tables("clay", tables)
         .daily_limit(Credits::whole(1_000_000))
         .transport(wire.clone())
         .with(|config| config.gate.rate = None)

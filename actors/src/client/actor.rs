@@ -74,8 +74,9 @@ impl ClientActor {
             let known = profile.operations.keys().map(|id| id.as_str()).collect::<Vec<_>>().join(", ");
             Reason::UnknownName { what: "operation", name: call.operation.to_string(), known }
         };
-        let operation =
-            profile.operations.get(&call.operation).ok_or_else(|| Refusal::new(Guard::Client, unknown()))?;
+        let operation = profile
+            .operation(call.target.as_ref(), &call.operation)
+            .ok_or_else(|| Refusal::new(Guard::Client, unknown()))?;
         if let Some(function) = self.parts.functions.get(&call.operation) {
             return Ok((operation.clone(), Way::Function(function.clone())));
         }

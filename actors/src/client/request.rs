@@ -21,6 +21,9 @@ pub struct RequestError {
 
 /// Builds the request of one attempt: the payload, with the call's id and key where the operation wants them.
 pub fn build(profile: &Profile, operation: &Operation, call: &AcceptedCall) -> Result<WireRequest, RequestError> {
+    let address = profile
+        .address(call.target.as_ref())
+        .ok_or_else(|| RequestError { field: "target".into(), problem: "the vendor has no such target".into() })?;
     let mut body = call.payload.clone();
     if let Some(pointer) = &operation.correlation {
         put(&mut body, pointer, Value::from(call.id.to_string()))?;
@@ -31,14 +34,14 @@ pub fn build(profile: &Profile, operation: &Operation, call: &AcceptedCall) -> R
         (KeyCarrier::Header(name), Some(key)) => headers.push((name.clone(), SecretString::from(key.0.to_string()))),
         _ => {}
     }
-    match &profile.auth {
+    match address.auth {
         Auth::None => {}
         Auth::Bearer(key) => {
             headers.push(("authorization".into(), SecretString::from(format!("Bearer {}", key.expose_secret()))));
         }
         Auth::Header { name, value } => headers.push((name.clone(), value.clone())),
     }
-    let url = format!("{}{}", profile.base_url.expose_secret().trim_end_matches('/'), operation.path);
+    let url = format!("{}{}", address.base_url.expose_secret().trim_end_matches('/'), operation.path);
     let body = serde_json::to_vec(&body).map_err(|error| RequestError {
         field: "payload".into(),
         problem: format!("cannot be written as JSON: {error}"),

@@ -2,12 +2,13 @@
 //!
 //! Facts: 10 records/s per workspace, burst 20; 100 KB a record; 200 acknowledges the row, enriched data never comes back on
 //! this answer but by an HTTP column that calls the application; no idempotency at all; the address alone is a credential.
+//! An account may have several tables: each is a target with a name.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use secrecy::SecretString;
 
-use super::{Auth, Completion, CostRule, Operation, Profile, Repeat, RetryConfig, Rule, timeout};
+use super::{Auth, Completion, CostRule, Operation, Profile, Repeat, RetryConfig, Rule, Target, timeout};
 use crate::{
     credits::Credits,
     ids::{NameError, OperationId, VendorId},
@@ -51,27 +52,25 @@ impl Clay {
     /// The operation's name.
     pub const PUSH_ROW: &'static str = "push-row";
 
-    /// The profile, under the given vendor name.
+    /// The profile of an account with this one table, under the given vendor name.
     pub fn profile(self, vendor: &str) -> Result<Profile, NameError> {
-        let push_row = Operation {
-            timeout: self.timeout,
-            repeat: self.repeat,
-            correlation: Some(format!("/{CORRELATION_COLUMN}")),
-            completion: Completion::Callback { within: self.callback_within, holds_slot: false },
-            estimate: self.credits_per_row,
-            cost: CostRule::Later,
-            payload_max_bytes: 100_000,
-            ..Operation::post("")
-        };
-        let auth = match self.token {
-            Some(value) => Auth::Header { name: "x-clay-webhook-auth".into(), value },
-            None => Auth::None,
-        };
+        let table = Target::from(self);
+        Ok(Profile {
+            base_url: Some(table.base_url),
+            auth: table.auth.unwrap_or(Auth::None),
+            operations: table.operations,
+            ..Self::account(vendor)?
+        })
+    }
+
+    /// The profile of an account whose tables all have names: [`Profile::targets`], none yet.
+    pub fn account(vendor: &str) -> Result<Profile, NameError> {
         Ok(Profile {
             vendor: VendorId::new(vendor)?,
-            base_url: self.webhook,
-            auth,
-            operations: [(OperationId::new(Self::PUSH_ROW)?, push_row)].into(),
+            base_url: None,
+            auth: Auth::None,
+            targets: BTreeMap::new(),
+            operations: BTreeMap::new(),
             rules: vec![
                 // Seen on Clay's older surfaces: an answer 200 whose body says that it was none.
                 Rule::body("/success", false, Class::Server, Effect::None),
@@ -81,6 +80,27 @@ impl Clay {
             retry: RetryConfig::default(),
             unit: "credits",
         })
+    }
+}
+
+impl From<Clay> for Target {
+    fn from(table: Clay) -> Self {
+        let push_row = Operation {
+            timeout: table.timeout,
+            repeat: table.repeat,
+            correlation: Some(format!("/{CORRELATION_COLUMN}")),
+            completion: Completion::Callback { within: table.callback_within, holds_slot: false },
+            estimate: table.credits_per_row,
+            cost: CostRule::Later,
+            payload_max_bytes: 100_000,
+            ..Operation::post("")
+        };
+        let auth = match table.token {
+            Some(value) => Auth::Header { name: "x-clay-webhook-auth".into(), value },
+            None => Auth::None,
+        };
+        let operations = [(OperationId::of_ours(Clay::PUSH_ROW), push_row)].into();
+        Self { base_url: table.webhook, auth: Some(auth), operations }
     }
 }
 

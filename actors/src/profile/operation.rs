@@ -71,8 +71,23 @@ pub enum Auth {
 }
 
 impl Auth {
+    /// The secret in it.
+    pub(super) fn key(&self) -> Option<&str> {
+        match self {
+            Self::None => None,
+            Self::Bearer(key) | Self::Header { value: key, .. } => Some(key.expose_secret()),
+        }
+    }
+
+    /// Notes what is wrong with it.
+    pub(super) fn check(&self, faults: &mut Faults) {
+        faults.require(self.can_travel(), "auth", || {
+            "must be 1 or more visible ASCII characters, as a header's name and value are (not shown: it is a secret)".into()
+        });
+    }
+
     /// Whether a header takes it. An empty key is a forgotten one.
-    pub(super) fn can_travel(&self) -> bool {
+    fn can_travel(&self) -> bool {
         let visible = |text: &str| {
             let plain = text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
             plain && !text.is_empty() && text.trim() == text

@@ -3,7 +3,7 @@
 //! Facts: bearer key; 20 live calls a workspace and 1 call start a second by default; the vendor's SDK waits 120 s; the body
 //! field `idempotency_key` is honoured for one hour; the real cost is in `call_cost.combined_cost` (cents), after the end.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use secrecy::SecretString;
 
@@ -78,8 +78,9 @@ impl Retell {
         rules.push(Rule::body("/call_status", "error", Class::Server, Effect::Unknown));
         Ok(Profile {
             vendor: VendorId::new(vendor)?,
-            base_url: self.base_url,
+            base_url: Some(self.base_url),
             auth: Auth::Bearer(self.api_key),
+            targets: BTreeMap::new(),
             operations: [(OperationId::new(Self::CREATE_PHONE_CALL)?, create)].into(),
             rules,
             retry: RetryConfig::default(),
