@@ -29,7 +29,6 @@ use crate::{
     debug::{DebugActor, Look, VendorLook},
     effects::OpenEffects,
     error::StartError,
-    facts::FactBus,
     gateway::Gateway,
     handle::Handle,
     letters::state_of,
@@ -150,23 +149,10 @@ struct Starting<'a> {
 impl<'a> Starting<'a> {
     fn new(plan: &'a Plan, places: Places, store: StoreHandle, store_thread: Option<JoinHandle<()>>) -> Self {
         let runtime = &plan.runtime;
-        let facts = FactBus::new(runtime.clock.clone());
-        let sink = Arc::new(facts.clone());
-        let tree = Tree::new(sink, runtime.clock.clone(), runtime.rng.clone(), runtime.root);
+        let kit = Kit::new(runtime, &places);
         let own =
             SupervisorSpec { intensity: runtime.supervisor, ..SupervisorSpec::of_runtime(ActorId::new("runtime")) };
-        let own = tree.supervisor(own);
-        let kit = Kit {
-            tree,
-            facts,
-            clock: runtime.clock.clone(),
-            rng: runtime.rng.clone(),
-            hazard: runtime.hazard.clone(),
-            tasks: places.tasks(),
-            mailbox_max: runtime.mailbox_max,
-            child: runtime.child,
-            intensity: runtime.supervisor,
-        };
+        let own = kit.tree.supervisor(own);
         Self { plan, kit, places, store, store_thread, own, home: Arc::new(OnceLock::new()) }
     }
 

@@ -4,7 +4,10 @@
 //!   gateway -> lane -> gate -> breaker -> budget -> client
 //! ```
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use mainstay_actors::{
     breaker::{Breaker, BreakerActor, BreakerParts, BreakerSnapshot},
@@ -21,15 +24,18 @@ use mainstay_actors::{
     ids::{ActorId, LaneId, OperationId, VendorId},
     kernel::{Child, Door, Hazard, Incarnation, Launch, Published, Resident, Spawn, Vault, Worker},
     profile::Profile,
+    refusal::Guard,
     ticket::Ticket,
 };
 
 use crate::{
     answer::Shared,
-    config::VendorConfig,
+    config::{RuntimeConfig, VendorConfig},
     debug::VendorLook,
     error::StartError,
     facts::FactBus,
+    guards::GuardsSnapshot,
+    placement::Places,
     route::Route,
     supervision::{ChildSpec, Intensity, SupervisorKey, SupervisorSpec, Tree},
 };
@@ -48,6 +54,23 @@ pub(crate) struct Kit {
 }
 
 impl Kit {
+    /// A tree without children, and what stands around it.
+    pub(crate) fn new(runtime: &RuntimeConfig, places: &Places) -> Self {
+        let facts = FactBus::new(runtime.clock.clone());
+        let sink = Arc::new(facts.clone());
+        Self {
+            tree: Tree::new(sink, runtime.clock.clone(), runtime.rng.clone(), runtime.root),
+            facts,
+            clock: runtime.clock.clone(),
+            rng: runtime.rng.clone(),
+            hazard: runtime.hazard.clone(),
+            tasks: places.tasks(),
+            mailbox_max: runtime.mailbox_max,
+            child: runtime.child,
+            intensity: runtime.supervisor,
+        }
+    }
+
     /// A place in the tree for an actor that is about to be made.
     pub(crate) fn launch(&self, under: SupervisorKey, path: String, worker: &Worker) -> Launch {
         Launch {
@@ -87,6 +110,63 @@ pub(crate) fn wire_vendor(
     let under = kit.tree.supervisor(spec);
     let wiring = Wiring { kit, vendor, under, worker, config, profile: Arc::new(profile) };
     wiring.wire()
+}
+
+/// What the chosen guards publish.
+pub(crate) struct GuardsLook {
+    lanes: Vec<Published<LaneSnapshot>>,
+    gate: Option<Published<GateSnapshot>>,
+    breaker: Option<Published<BreakerSnapshot>>,
+    budget: Option<Published<BudgetSnapshot>>,
+}
+
+impl GuardsLook {
+    pub(crate) fn snapshot(&self) -> GuardsSnapshot {
+        GuardsSnapshot {
+            lanes: self.lanes.iter().map(|shown| (*shown.get()).clone()).collect(),
+            gate: self.gate.as_ref().map(|shown| (*shown.get()).clone()),
+            breaker: self.breaker.as_ref().map(|shown| (*shown.get()).clone()),
+            budget: self.budget.as_ref().map(|shown| (*shown.get()).clone()),
+        }
+    }
+}
+
+/// Wires some of the guards, in their order, with `exit` behind the last. Gives the way in, by lane.
+pub(crate) fn wire_guards(
+    kit: &Kit,
+    profile: &Profile,
+    config: &VendorConfig,
+    worker: &Worker,
+    chosen: &BTreeSet<Guard>,
+    exit: Door<Ticket>,
+) -> (BTreeMap<LaneId, Door<Ticket>>, GuardsLook) {
+    let vendor = profile.vendor.clone();
+    let under =
+        kit.tree.supervisor(SupervisorSpec { intensity: kit.intensity, ..SupervisorSpec::of_vendor(vendor.clone()) });
+    let wiring = Wiring { kit, vendor, under, worker, config, profile: Arc::new(profile.clone()) };
+    let has = |guard| chosen.contains(&guard);
+    let mut next = exit;
+    let budget = has(Guard::Budget).then(|| wiring.budget(next.clone()));
+    next = budget.as_ref().map_or(next, |(_, door)| door.clone());
+    let breaker = has(Guard::Breaker).then(|| wiring.breaker(next.clone()));
+    next = breaker.as_ref().map_or(next, |(_, door)| door.clone());
+    let gate = has(Guard::Gate).then(|| wiring.gate(next.clone()));
+    next = gate.as_ref().map_or(next, |gate| gate.tickets.clone());
+    let lanes = if has(Guard::Lane) { config.lanes.as_slice() } else { &[] };
+    let lanes: Vec<_> = lanes.iter().map(|lane| wiring.lane(lane, next.clone())).collect();
+    let news = lanes.iter().map(|lane| &lane.news).chain(gate.as_ref().map(|gate| &gate.news));
+    wiring.tell_of_the_breaker(news.cloned().collect());
+    let look = GuardsLook {
+        lanes: lanes.iter().map(|lane| lane.shown.clone()).collect(),
+        gate: gate.map(|gate| gate.shown),
+        breaker: breaker.map(|(shown, _)| shown),
+        budget: budget.map(|(shown, _)| shown),
+    };
+    let mut doors: BTreeMap<_, _> = lanes.into_iter().map(|lane| (lane.name, lane.tickets)).collect();
+    if doors.is_empty() {
+        doors.insert(LaneId::normal(), next);
+    }
+    (doors, look)
 }
 
 struct Wiring<'a> {

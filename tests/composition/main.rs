@@ -6,6 +6,7 @@ mod callers;
 mod effects;
 mod fallbacks;
 mod functions;
+mod guards;
 mod limits;
 #[path = "../support/mod.rs"]
 mod support;

@@ -101,6 +101,12 @@ impl Failed {
     }
 }
 
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.class, self.detail)
+    }
+}
+
 /// What an attempt of a function comes to.
 pub type FunctionFuture = Pin<Box<dyn Future<Output = Result<Done, Failed>> + Send>>;
 
@@ -144,7 +150,7 @@ impl Function {
         };
         match tokio::time::timeout(operation.timeout, work).await {
             Ok(Ok(done)) => success(operation, call, done),
-            Ok(Err(failed)) => failure(failed),
+            Ok(Err(failed)) => failed.into(),
             Err(_) => {
                 let outcome = Outcome::without_answer(
                     Class::Timeout,
@@ -188,9 +194,11 @@ fn success(operation: &Operation, call: &AcceptedCall, done: Done) -> Outcome {
     }
 }
 
-fn failure(failed: Failed) -> Outcome {
-    let Failed { class, effect, detail, retry_after } = failed;
-    // A failure that calls itself a success is neither.
-    let class = if class == Class::Success { Class::Malformed } else { class };
-    Outcome { retry_after, ..Outcome::without_answer(class, effect, detail) }
+impl From<Failed> for Outcome {
+    fn from(failed: Failed) -> Self {
+        let Failed { class, effect, detail, retry_after } = failed;
+        // A failure that calls itself a success is neither.
+        let class = if class == Class::Success { Class::Malformed } else { class };
+        Self { retry_after, ..Self::without_answer(class, effect, detail) }
+    }
 }
