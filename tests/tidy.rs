@@ -26,7 +26,7 @@ const SLOW_ON_PURPOSE: [&str; 3] =
 
 type Rule = fn(&[File]) -> Vec<String>;
 
-const RULES: [(&str, Rule); 12] = [
+const RULES: [(&str, Rule); 13] = [
     ("a concern names no sibling", no_sibling),
     ("the floors below the concerns name none of them", no_concern_from_below),
     ("a rule names no actix, tokio or reqwest", pure_rules),
@@ -39,6 +39,7 @@ const RULES: [(&str, Rule); 12] = [
     ("the actors crate does not know the crate above it", arrows_point_downwards),
     ("no path of a machine", no_machine_paths),
     ("a test that a page names is there", named_tests_exist),
+    ("a duration that is read has a form that people write: #[serde(with = \"..duration\")]", written_durations),
 ];
 
 #[test]
@@ -144,6 +145,23 @@ fn no_sleep(files: &[File]) -> Vec<String> {
             if sleeps && !harmless && !looks {
                 problems.push(file.at((n, "sleep")));
             }
+        }
+    }
+    problems
+}
+
+/// In types that serde reads. Its own form of a duration, seconds and nanoseconds apart, is one that nobody writes.
+fn written_durations(files: &[File]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for file in files.iter().filter(|file| file.is_rust()) {
+        let (mut is_read, mut above) = (false, "");
+        for (n, line) in file.code.iter().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            is_read = (is_read && line != "}") || (line.contains("derive(") && has_word(line, "Deserialize"));
+            let field = line.contains(": Duration,") || line.contains(": Option<Duration>,");
+            if is_read && field && !above.contains("with = ") {
+                problems.push(file.at((n, "Duration")));
+            }
+            above = line;
         }
     }
     problems

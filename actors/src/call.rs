@@ -46,6 +46,7 @@ pub struct Call {
     /// What it may cost at most, if it differs from the operation's estimate.
     pub estimate: Option<Credits>,
     /// How long the caller waits, over queues, retries and backoff; default five minutes.
+    #[serde(with = "crate::duration")]
     pub deadline: Duration,
     /// The effect may not begin after this moment, in a drain or replay either; default never.
     pub expires_at: Option<Timestamp>,

@@ -2,7 +2,7 @@
 //!
 //! Five floors, arrows only downwards; a concern never imports a sibling.
 //!
-//! 1. ground: [`ids`], [`credits`], [`clock`], [`faults`]
+//! 1. ground: [`ids`], [`credits`], [`clock`], [`duration`], [`faults`]
 //! 2. vocabulary and kernel: [`call`], [`outcome`], [`refusal`], [`grant`], [`store`], `kernel`
 //! 3. `ticket`, [`fact`], `profile`
 //! 4. the concerns, rooms of one shape (`config`, `state`, `message`, `actor`)
@@ -22,6 +22,7 @@ pub mod client;
 pub mod clock;
 pub mod credits;
 pub mod dlq;
+pub mod duration;
 pub mod fact;
 pub mod fallback;
 pub mod faults;

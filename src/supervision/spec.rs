@@ -43,6 +43,7 @@ pub struct Intensity {
     /// Allowed within any `period`: 0..=1000. 0 allows none.
     pub max_restarts: u32,
     /// The length of the sliding window: 100 ms..=24 h.
+    #[serde(with = "mainstay_actors::duration")]
     pub period: Duration,
 }
 
@@ -71,10 +72,12 @@ impl Intensity {
 #[serde(deny_unknown_fields, default)]
 pub struct Backoff {
     /// The first pause: 0..=60 s; default 5 ms, about a thousand times what a restart costs (4 us measured).
+    #[serde(with = "mainstay_actors::duration")]
     pub first: Duration,
     /// Growth: 1..=10; default 2.
     pub factor: u32,
     /// The longest pause before jitter: `first`..=1 h; default 1 s, because callers wait behind it.
+    #[serde(with = "mainstay_actors::duration")]
     pub max: Duration,
     /// The share by which a pause is spread to both sides: 0.0..=1.0; default 0.25, so that siblings do not restart in step.
     pub jitter: f64,

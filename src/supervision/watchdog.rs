@@ -32,6 +32,7 @@ const POLL_MIN: Duration = Duration::from_millis(25);
 pub struct WatchdogConfig {
     /// A thread that did not turn for this long is stuck: 200 ms..=5 min; default 2 s. No handler waits, so even 200 ms is a
     /// thousand times what one takes; 2 s leaves room for a machine that swaps or compiles. Looked at four times as often.
+    #[serde(with = "mainstay_actors::duration")]
     pub hang_after: Duration,
     /// Threads started in place of stuck ones: 0..=16; default 2. After the last one the runtime can not go on.
     pub spares_max: usize,

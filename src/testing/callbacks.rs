@@ -2,7 +2,6 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use jiff::fmt::serde::unsigned_duration::friendly::compact::required as span;
 use mainstay_actors::faults::Faults;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,10 +17,10 @@ pub struct CallbackConfig {
     /// Tries for one callback, 1 to 10; any 2xx ends them. Default 3 (Retell: "up to 3 retries").
     pub tries: u32,
     /// The pause between two tries. Default 200 ms.
-    #[serde(with = "span")]
+    #[serde(with = "mainstay_actors::duration")]
     pub pause: Duration,
     /// How long the receiver may take for one try. Default 10 s (Retell's `webhook_timeout_ms`).
-    #[serde(with = "span")]
+    #[serde(with = "mainstay_actors::duration")]
     pub timeout: Duration,
     /// The share of callbacks that is sent twice, `0.0 ..= 1.0`. Default 0.
     pub duplicate_share: f64,

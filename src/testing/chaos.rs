@@ -24,7 +24,7 @@ pub enum Action {
     /// The thread sleeps: to the watchdog, a hang.
     Block {
         /// For how long.
-        #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+        #[serde(with = "mainstay_actors::duration")]
         lasting: Duration,
     },
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::{Timestamp, fmt::serde::unsigned_duration::friendly::compact::required as span};
+use jiff::Timestamp;
 use mainstay_actors::{
     clock::{self, SystemWall, WallClock},
     faults::Faults,
@@ -40,7 +40,7 @@ pub struct RetellConfig {
     /// Where the end of a call is posted. Default none.
     pub callback_url: Option<String>,
     /// How long a key stands for its call. Default 1 h (Retell's own).
-    #[serde(with = "span")]
+    #[serde(with = "mainstay_actors::duration")]
     pub key_window: Duration,
     /// What may be spent, in millionths of a cent: once as much is charged, calls are answered 402. Default none: no end.
     /// `0` is a workspace that is exhausted from the start.

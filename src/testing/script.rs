@@ -2,7 +2,6 @@
 
 use std::{fmt, time::Duration};
 
-use jiff::fmt::serde::unsigned_duration::friendly::compact::required as span;
 use mainstay_actors::faults::Faults;
 use serde::{Deserialize, Serialize};
 
@@ -45,10 +44,10 @@ pub enum Fault {
     /// The work is done at once, the answer comes after `min ..= max`.
     Latency {
         /// The shortest delay.
-        #[serde(with = "span")]
+        #[serde(with = "mainstay_actors::duration")]
         min: Duration,
         /// The longest delay.
-        #[serde(with = "span")]
+        #[serde(with = "mainstay_actors::duration")]
         max: Duration,
     },
     /// The request is read and never answered. The connection is held until the peer gives up, at most
@@ -119,10 +118,10 @@ impl Fault {
 #[serde(deny_unknown_fields)]
 pub struct Episode {
     /// When it begins, counted from the moment the script was set.
-    #[serde(with = "span")]
+    #[serde(with = "mainstay_actors::duration")]
     pub from: Duration,
     /// When it is over (this moment not included).
-    #[serde(with = "span")]
+    #[serde(with = "mainstay_actors::duration")]
     pub until: Duration,
     /// Whose requests.
     pub vendor: Vendor,

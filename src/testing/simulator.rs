@@ -17,7 +17,6 @@ use axum::{
     routing::{get, post},
 };
 use futures_util::{StreamExt, stream};
-use jiff::fmt::serde::unsigned_duration::friendly::compact::required as span;
 use mainstay_actors::{clock, faults::Faults};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -65,7 +64,7 @@ pub struct SimulatorConfig {
     /// Connections at once, at least 1; further ones wait. Default 1,024.
     pub connections_max: usize,
     /// How long a black hole holds a connection whose peer does not give up. Default 5 min: more than Retell's own client waits (120 s).
-    #[serde(with = "span")]
+    #[serde(with = "mainstay_actors::duration")]
     pub hold_max: Duration,
 }
 

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use axum::{body::Bytes, http::HeaderMap};
-use jiff::fmt::serde::unsigned_duration::friendly::compact::required as span;
 use mainstay_actors::faults::Faults;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -154,10 +153,10 @@ impl Bucket {
 #[serde(deny_unknown_fields)]
 pub struct Spread {
     /// The shortest.
-    #[serde(with = "span")]
+    #[serde(with = "mainstay_actors::duration")]
     pub min: Duration,
     /// The longest.
-    #[serde(with = "span")]
+    #[serde(with = "mainstay_actors::duration")]
     pub max: Duration,
 }
 

@@ -108,6 +108,15 @@ fn a_test_that_sleeps_is_found_unless_it_waits_for_a_fact_or_the_clock_is_paused
 }
 
 #[test]
+fn a_duration_that_is_read_in_serdes_own_form_is_found() {
+    let read = "#[derive(Debug, Deserialize)]\nstruct A {\n    /// Why.\n    wait: Duration,\n    #[serde(with = \"d\")]\n    /// Why.\n    fine: Duration,\n}\n";
+    let own = "#[derive(Debug)]\nstruct B {\n    wait: Duration,\n}\n";
+    let files = [("src/a.rs", format!("{read}{own}")), ("src/b.rs", own.to_owned())];
+    let files = files.each_ref().map(|(path, text)| (*path, text.as_str()));
+    assert_eq!(found(written_durations, &files), ["src/a.rs:4: Duration"]);
+}
+
+#[test]
 fn what_is_ignored_or_left_to_do_is_found() {
     let text = "// todo!()\n#[test]\n#[ignore = \"slow\"]\nfn t() { todo!(\"later\") }\nfn u() { unimplemented!() }";
     let expected = ["src/a.rs:3: #[ignore", "src/a.rs:4: todo!", "src/a.rs:5: unimplemented!"];

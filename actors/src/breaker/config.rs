@@ -27,8 +27,10 @@ pub struct RateTrip {
     pub minimum_calls: u32,
     /// How far back calls count. Longer than the longest timeout, or an outage empties the window as fast as it fills it;
     /// at most a day. Default the longer of 60 s and twice the longest timeout (ours; opossum's 10 s never opened).
+    #[serde(with = "crate::duration")]
     pub window: Duration,
     /// How long it stays open. 1 ms to a day, at most `open_max`; default 30 s (the seeds).
+    #[serde(with = "crate::duration")]
     pub open_for: Duration,
 }
 
@@ -56,9 +58,11 @@ pub struct StreakTrip {
     /// Failures in a row. 1 to 10,000; default 5 (the credit seed).
     pub failures: u32,
     /// How long it stays open. 1 ms to a day, at most `open_max`; default 15 min (the credit seed).
+    #[serde(with = "crate::duration")]
     pub open_for: Duration,
     /// A failure this long after the one before begins a new streak. 1 ms to 30 days; default 1 h (ours: the seed adds up
     /// failures that are weeks apart).
+    #[serde(with = "crate::duration")]
     pub forget_after: Duration,
 }
 
@@ -82,16 +86,19 @@ pub struct BreakerConfig {
     pub probes_to_close: u32,
     /// A probe that has not reported by then counts as failed. Longer than the longest timeout, at most a day; default 30 s
     /// more than that (ours; a peer without it stays half-open for ever).
+    #[serde(with = "crate::duration")]
     pub probe_lease: Duration,
     /// Each opening in a row lasts this many times as long as the one before. 1.0 to 10.0; default 1.0, no growth (the seeds).
     pub growth: f64,
     /// Growth stops here. At least every `open_for`, at most 7 days; default 1 h (ours).
+    #[serde(with = "crate::duration")]
     pub open_max: Duration,
     /// Each open time is longer by up to this share, by chance, so that many processes do not probe at once; it comes on top
     /// of `open_max`, and the open time is never shorter than stated. 0.0 to 1.0; default 0.1 (ours).
     pub jitter: f64,
     /// The longest `Retry-After` that is obeyed when a failure opens the breaker. At most a day; default 15 min (the longest
     /// open time of the seeds).
+    #[serde(with = "crate::duration")]
     pub retry_after_max: Duration,
 }
 

@@ -26,7 +26,7 @@ pub struct LaneConfig {
     pub queue_max: usize,
     /// How long a call may wait for a permit; its own deadline counts too. 1 ms to an hour; default 30 s (the request
     /// timeout of the seeds: a call that waits longer than it may run is better refused).
-    #[serde(default = "wait_max")]
+    #[serde(default = "wait_max", with = "crate::duration")]
     pub wait_max: Duration,
     /// Its share of the vendor's slots and rate when they are short, relative to the other lanes'. 1 to 100; default 1.
     #[serde(default = "weight")]
@@ -119,9 +119,11 @@ pub struct GateConfig {
     pub rate: Option<Rate>,
     /// How long a slot is kept for an effect whose end nobody reports. It must be longer than the longest effect, or the
     /// cap is passed. 1 s to a day; default 65 min (Retell's longest phone call by default, 1 h, and 5 min for its way).
+    #[serde(with = "crate::duration")]
     pub slot_lease: Duration,
     /// How long a call may wait for a slot and a token, after its wait in the lane. 1 ms to an hour; default 30 s (ours,
     /// like the lane's: 17 waiting for one start a second take 17 s).
+    #[serde(with = "crate::duration")]
     pub line_wait_max: Duration,
 }
 

@@ -11,6 +11,7 @@ use crate::faults::Faults;
 #[serde(deny_unknown_fields, default)]
 pub struct ClientConfig {
     /// Until a connection stands; default 5 s (the seeds' timeout table). Past it, nothing was sent.
+    #[serde(with = "crate::duration")]
     pub connect_timeout: Duration,
     /// Largest answer that is read, in bytes; default 1 MiB, ours.
     pub answer_max_bytes: usize,

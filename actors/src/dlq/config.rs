@@ -17,13 +17,16 @@ pub struct DlqConfig {
     /// Attempts by itself before a letter is given up. 1 to 1,000; default 5 (seeds A and C; seed B has 3).
     pub attempts_max: u32,
     /// Pause after the first failed attempt; it doubles each time. Default 30 s (the seeds' reset time).
+    #[serde(with = "crate::duration")]
     pub backoff_first: Duration,
     /// Longest pause. Up to a day; default 1 h (ours).
+    #[serde(with = "crate::duration")]
     pub backoff_max: Duration,
     /// Spread of the pause, 0 to 1; default 0.25 (ours).
     pub jitter: f64,
     /// How long a taken letter may stay out before it comes back. 1 s to a day; default 10 min (ours: twice the longest
     /// attempt of a redrive).
+    #[serde(with = "crate::duration")]
     pub lease: Duration,
 }
 

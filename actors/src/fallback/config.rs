@@ -82,10 +82,13 @@ pub struct CacheConfig {
     /// from the cache. Tenants, operations and targets are apart without being named.
     pub key: String,
     /// Younger than this is fresh. Default 1 h (ours; the seeds name the three grades and no times).
+    #[serde(with = "crate::duration")]
     pub fresh_for: Duration,
     /// Younger than this is stale. Default 24 h (ours).
+    #[serde(with = "crate::duration")]
     pub stale_for: Duration,
     /// Younger than this is very stale, older is forgotten. Default 7 days (ours).
+    #[serde(with = "crate::duration")]
     pub keep_for: Duration,
     /// Most answers. Default 10,000 (ours).
     pub entries_max: usize,

@@ -14,6 +14,7 @@ pub const OVERDUE_KEPT_MAX: usize = 1_000;
 #[serde(deny_unknown_fields, default)]
 pub struct HealthConfig {
     /// How far back the score looks. Default 5 min (seed B, `windowMs`). It slides by a thirtieth of itself.
+    #[serde(with = "crate::duration")]
     pub window: Duration,
     /// How many calls a score needs. With fewer the score is not given. Default 5 (ours): one failed first call must not
     /// read as 0.

@@ -18,8 +18,10 @@ pub struct RetryConfig {
     /// Attempts in all, the first included; default 3.
     pub attempts_max: u32,
     /// Pause after the first; default 500 ms. It doubles each time.
+    #[serde(with = "crate::duration")]
     pub backoff_first: Duration,
     /// Longest pause of our own; default 8 s. A vendor's `Retry-After` may be longer.
+    #[serde(with = "crate::duration")]
     pub backoff_max: Duration,
     /// Spread of the pause, 0 to 1; default 0.25.
     pub jitter: f64,
