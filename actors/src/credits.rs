@@ -1,14 +1,15 @@
 //! Money as integers: micro-units of whatever the vendor bills in (credits, actions, cents). A NaN cannot exist.
+//!
+//! In text (TOML, JSON) an amount is a decimal number of units, as a person writes it; in binary records it is the integer.
 
 use std::{fmt, iter::Sum};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const MICROS: u64 = 1_000_000;
 
 /// An amount of a vendor's unit, in millionths. Arithmetic saturates: an absurd sum blocks spending, it never wraps to free.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Credits(u64);
 
 /// Why a vendor's number is not an amount.
@@ -73,6 +74,25 @@ impl Credits {
     }
 }
 
+impl Serialize for Credits {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match (to.is_human_readable(), self.0 % MICROS) {
+            (false, _) => to.serialize_u64(self.0),
+            (true, 0) => to.serialize_u64(self.0 / MICROS),
+            (true, _) => to.serialize_f64(self.as_decimal()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Credits {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        if !from.is_human_readable() {
+            return u64::deserialize(from).map(Self);
+        }
+        Self::from_decimal(f64::deserialize(from)?).map_err(serde::de::Error::custom)
+    }
+}
+
 impl Sum for Credits {
     fn sum<I: Iterator<Item = Self>>(amounts: I) -> Self {
         amounts.fold(Self::ZERO, Self::plus)
@@ -103,6 +123,20 @@ mod tests {
         assert_eq!(Credits::from_decimal(0.000_000_1).unwrap(), Credits::from_micros(1));
         for cents in 0..100_000u64 {
             assert_eq!(Credits::from_decimal(cents as f64 / 100.0).unwrap(), Credits::from_micros(cents * 10_000));
+        }
+    }
+
+    #[test]
+    fn an_amount_is_a_decimal_in_text_and_an_integer_in_a_record() {
+        for (amount, text) in [(Credits::whole(500), "500"), (Credits::from_micros(1_500_000), "1.5")] {
+            assert_eq!(serde_json::to_string(&amount).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Credits>(text).unwrap(), amount);
+            let record = postcard::to_stdvec(&amount).unwrap();
+            assert_eq!(record, postcard::to_stdvec(&amount.micros()).unwrap());
+            assert_eq!(postcard::from_bytes::<Credits>(&record).unwrap(), amount);
+        }
+        for bad in ["-1", "1e12", "\"6\"", "null"] {
+            assert!(serde_json::from_str::<Credits>(bad).is_err(), "{bad}");
         }
     }
 
