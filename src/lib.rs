@@ -8,6 +8,7 @@ mod claims;
 mod completions;
 pub mod config;
 pub mod debug;
+mod drain;
 mod effects;
 mod endings;
 mod entry;

@@ -6,19 +6,22 @@ use futures_util::FutureExt as _;
 use mainstay_actors::{
     call::AcceptedCall,
     dlq::{Ended, Kind, ParkedLetter, TakeDue},
-    fact::FinalState,
+    fact::{BreakerState, Fact, FinalState},
     idempotency::End,
+    ids::VendorId,
     kernel::{ask, panic_text},
     outcome::Class,
     profile::Completion as Owed,
-    refusal::Reason,
+    refusal::{Guard, Reason},
 };
-use tokio::sync::{Notify, Semaphore};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::{
     answer::{Because, Shared},
     attempts,
     config::RedriveConfig,
+    drain::{Drain, Found},
     effects,
     endings::{QUEUE_PAUSE, delivered, due_of, finish, operation_of},
     entry::{Entry, Origin},
@@ -36,61 +39,89 @@ const SOONEST: Duration = Duration::from_secs(1);
 
 /// Takes due calls until the gateway closes.
 pub(crate) async fn redrive_for_ever(gateway: Arc<Gateway>, config: RedriveConfig, wake: Arc<Notify>) {
-    let places = Arc::new(Semaphore::new(config.at_a_time));
+    let every = config.every;
+    let drain = Arc::new(Mutex::new(Drain::new(config)));
+    listen_for_openings(&gateway, &drain, &wake);
     while !gateway.live.is_closed() {
+        let now = gateway.clock.now();
+        let next = drain.lock().next(now).map_or(now + every, |next| next.min(now + every));
         tokio::select! {
             () = wake.notified() => {}
-            () = tokio::time::sleep(config.every) => {}
+            () = tokio::time::sleep_until(next.into()) => {}
         }
-        while take_some(&gateway, &places, config.at_a_time).await {}
+        while let Some(parked) = take_one(&gateway, &drain).await {
+            begin(&gateway, parked, drain.clone(), wake.clone());
+        }
     }
 }
 
-/// Takes as many due calls as there are places. True when there may be more.
-async fn take_some(gateway: &Arc<Gateway>, places: &Arc<Semaphore>, at_a_time: usize) -> bool {
-    let Ok(first) = places.clone().acquire_owned().await else { return false };
-    let free = places.available_permits() + 1;
-    if gateway.live.is_closed() {
-        return false;
-    }
-    let now = gateway.clock.wall();
-    let Ok(Ok(due)) = ask(&gateway.dlq, TakeDue { now, max: free.min(at_a_time) }).await else { return false };
-    let more = !due.is_empty();
-    let mut place = Some(first);
-    for parked in due {
-        let held = match place.take() {
-            Some(held) => held,
-            None => match places.clone().acquire_owned().await {
-                Ok(held) => held,
-                Err(_) => return false,
-            },
+/// A vendor that is open before anybody expected it: somebody else's call closed its breaker, or a person revived it.
+fn listen_for_openings(gateway: &Gateway, drain: &Arc<Mutex<Drain>>, wake: &Arc<Notify>) {
+    let (drain, wake) = (drain.clone(), wake.clone());
+    gateway.facts.listen(move |event| {
+        let vendor = match &event.fact {
+            Fact::BreakerChanged { vendor, to: BreakerState::Closed, .. } | Fact::VendorUp { vendor } => vendor,
+            _ => return,
         };
-        let gateway_of_task = gateway.clone();
-        gateway.tasks.spawn(Box::pin(async move {
-            again(&gateway_of_task, parked).await;
-            drop(held);
-        }));
+        drain.lock().opened(vendor);
+        wake.notify_one();
+    });
+}
+
+/// The call that is due longest of those that may be begun now.
+async fn take_one(gateway: &Gateway, drain: &Mutex<Drain>) -> Option<ParkedLetter> {
+    if gateway.live.is_closed() {
+        return None;
     }
-    more
+    let but = drain.lock().busy(gateway.clock.now());
+    let due = ask(&gateway.dlq, TakeDue { now: gateway.clock.wall(), max: 1, but }).await;
+    due.ok()?.ok()?.pop()
+}
+
+fn begin(gateway: &Arc<Gateway>, parked: ParkedLetter, drain: Arc<Mutex<Drain>>, wake: Arc<Notify>) {
+    let (gateway_of_task, vendor) = (gateway.clone(), parked.letter.vendor.clone());
+    drain.lock().begun(gateway.clock.now(), &vendor);
+    let place = Place { drain, wake, vendor, found: Found::Open };
+    gateway.tasks.spawn(Box::pin(async move {
+        let mut place = place;
+        place.found = again(&gateway_of_task, parked).await;
+    }));
+}
+
+/// A begun call's place in its vendor's queue. Given up in the end, whatever happens to its task.
+struct Place {
+    drain: Arc<Mutex<Drain>>,
+    wake: Arc<Notify>,
+    vendor: VendorId,
+    found: Found,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.drain.lock().ended(&self.vendor, self.found);
+        self.wake.notify_one();
+    }
 }
 
 /// One parked call, once more. It keeps its place in the table until its letter says how it ended, so that it is never
 /// under way twice, a shutdown waits for the letter, and an end that comes meanwhile is heard after it.
-async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter) {
+async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter) -> Found {
     let letter = parked.letter.id;
     let from = state_of(parked.state.kind);
     let entry = match gateway.live.take_on(parked.letter.to_call(), Origin::Redrive(letter), DEADLINE) {
         Ok((entry, _)) => entry,
         // Its lease ran out under it. It stays out, and writes down its end itself.
-        Err(NotTaken::UnderWay) => return,
+        Err(NotTaken::UnderWay) => return Found::Open,
         Err(NotTaken::Full(refusal)) => {
             let because = Because::Refused(refusal);
             let end = not_by_itself(from, later(gateway, &because, false));
-            return gateway.finish_letter(letter, end).await;
+            gateway.finish_letter(letter, end).await;
+            return Found::Open;
         }
     };
     let place = gateway.live.place(entry.call.id);
-    let (state, end) = match AssertUnwindSafe(run(gateway, &entry, from)).catch_unwind().await {
+    let mut found = Found::Open;
+    let (state, end) = match AssertUnwindSafe(run(gateway, &entry, from, &mut found)).catch_unwind().await {
         Ok(end) => end,
         Err(panic) => lost(&entry, &panic_text(&*panic)),
     };
@@ -100,6 +131,7 @@ async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter) {
     }
     gateway.finish_letter(letter, not_by_itself(from, end)).await;
     gateway.end_of_call(place).await;
+    found
 }
 
 /// The task panicked behind its attempts: what they did is not known any more.
@@ -119,7 +151,7 @@ fn not_by_itself(from: FinalState, end: Ended) -> Ended {
     }
 }
 
-async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState) -> (FinalState, Ended) {
+async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState, found: &mut Found) -> (FinalState, Ended) {
     let call = &entry.call;
     let (Some(route), Some(operation)) = (gateway.routes.get(&call.vendor), operation_of(gateway, entry)) else {
         return (from, Ended::GivenUp { class: Class::CallerError, detail: not_configured(call) });
@@ -157,6 +189,7 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState) -> (F
             (FinalState::Unknown, Ended::Became { kind: Kind::Unknown, class, detail })
         }
         Verdict::NotDone(because) => {
+            *found = what_it_found(gateway, call, &because);
             match entry.origin {
                 // What may have happened before may have happened still.
                 Origin::Redrive(_) if from == FinalState::Unknown => finish(claim, End::Unknown),
@@ -180,6 +213,22 @@ fn not_configured(call: &AcceptedCall) -> String {
         }
         None => format!("vendor {vendor} or its operation {operation} is not configured any more"),
     }
+}
+
+/// An open breaker and actors that are down are closed to every call of the vendor. Any other guard may let the next one pass,
+/// and so may the breaker of a named target: that one is the target's.
+fn what_it_found(gateway: &Gateway, call: &AcceptedCall, because: &Because) -> Found {
+    let Because::Refused(refusal) = because else { return Found::Open };
+    let is_closed = match refusal.by {
+        Guard::Supervisor => true,
+        Guard::Breaker => call.target.is_none(),
+        _ => false,
+    };
+    if !is_closed {
+        return Found::Open;
+    }
+    let now = gateway.clock.now();
+    Found::Closed(now + refusal.retry_after(now).unwrap_or(QUEUE_PAUSE).max(SOONEST))
 }
 
 fn not_done(gateway: &Gateway, because: &Because) -> Ended {

@@ -85,7 +85,7 @@ impl Process {
     async fn take(&self, max: usize) -> Vec<ParkedLetter> {
         // What became due in this very millisecond is due.
         let now = now().checked_add(Duration::from_millis(1)).unwrap();
-        ask(&self.queue, TakeDue { now, max }).await.unwrap().unwrap()
+        ask(&self.queue, TakeDue { now, max, but: Default::default() }).await.unwrap().unwrap()
     }
 
     async fn finish(&self, taken: &ParkedLetter, end: Ended) {

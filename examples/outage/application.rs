@@ -62,6 +62,7 @@ impl Application {
                 config.dlq.backoff_max = Duration::from_secs(4);
                 config.dlq.attempts_max = 20;
                 config.redrive.at_a_time = 64;
+                config.redrive.pace = Duration::from_millis(1);
                 config.redrive.every = Duration::from_millis(250);
             });
         if let Some(at) = debug {

@@ -16,19 +16,22 @@ use crate::{
     supervision::{ChildSpec, Intensity, RootSpec, WatchdogConfig},
 };
 
-/// How parked calls are done again.
+/// How parked calls are done again: each vendor's by themselves, those that are due longest first.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct RedriveConfig {
-    /// How many parked calls are tried at a time; default 8, ours. They pay and wait like everybody else.
+    /// How many parked calls of one vendor are tried at a time. 1 to 1,000; default 8, ours. They pay and wait like everybody
+    /// else.
     pub at_a_time: usize,
+    /// Time between the begins of two parked calls of one vendor. 0 to 1 h; default 200 ms (seed B).
+    pub pace: Duration,
     /// How often due calls are looked for when nothing wakes the redrive; default 1 s, ours.
     pub every: Duration,
 }
 
 impl Default for RedriveConfig {
     fn default() -> Self {
-        Self { at_a_time: 8, every: Duration::from_secs(1) }
+        Self { at_a_time: 8, pace: Duration::from_millis(200), every: Duration::from_secs(1) }
     }
 }
 
@@ -109,6 +112,9 @@ impl RuntimeConfig {
         let redrive = &self.redrive;
         faults.require((1..=1_000).contains(&redrive.at_a_time), "redrive.at_a_time", || {
             format!("{} is not within 1..=1000", redrive.at_a_time)
+        });
+        faults.require(redrive.pace <= Duration::from_secs(3600), "redrive.pace", || {
+            format!("{:?} is not within 0s..=1h", redrive.pace)
         });
         let range = Duration::from_millis(10)..=Duration::from_secs(3600);
         faults.require(range.contains(&redrive.every), "redrive.every", || {

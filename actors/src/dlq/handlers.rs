@@ -72,11 +72,11 @@ impl Handler<Park> for DlqActor {
 impl Handler<TakeDue> for DlqActor {
     type Result = ResponseFuture<Result<Vec<ParkedLetter>, DlqError>>;
 
-    fn handle(&mut self, TakeDue { now, max }: TakeDue, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, TakeDue { now, max, but }: TakeDue, _: &mut Context<Self>) -> Self::Result {
         self.inc.begin("take_due", None);
         let (clock, lease) = (self.parts.clock.now(), self.lease());
         let taken = self.inc.commit(
-            |index| index.decide_take(now, clock, max.min(PAGE_MAX)),
+            |index| index.decide_take(now, clock, max.min(PAGE_MAX), &but),
             |index, seqs| {
                 index.apply_out(&seqs, lease);
                 seqs.into_iter().filter_map(|seq| Some((seq, index.entry(seq)?.clone()))).collect::<Vec<_>>()

@@ -113,7 +113,8 @@ pub struct Dlq {
     letters_max: usize,
     entries: BTreeMap<u64, Entry>,
     by_id: HashMap<LetterId, u64>,
-    due: BTreeSet<(Timestamp, u64)>,
+    /// By vendor, so that one that is held up holds up no other.
+    due: BTreeMap<VendorId, BTreeSet<(Timestamp, u64)>>,
     /// Taken or being written, until when.
     out: BTreeMap<u64, Instant>,
     counts: BTreeMap<(VendorId, Kind, Class), u64>,
@@ -171,10 +172,16 @@ impl Dlq {
         self.arriving.remove(&seq);
     }
 
-    /// Letters that are due and not out, the longest due first.
-    pub fn decide_take(&self, now: Timestamp, clock: Instant, max: usize) -> Vec<u64> {
-        let due = self.due.range(..=(now, u64::MAX)).map(|(_, seq)| *seq);
-        due.filter(|seq| !self.is_out(*seq, clock)).take(max).collect()
+    /// Letters of all vendors but these that are due and not out, the longest due first.
+    pub fn decide_take(&self, now: Timestamp, clock: Instant, max: usize, but: &BTreeSet<VendorId>) -> Vec<u64> {
+        let vendors = self.due.iter().filter(|(vendor, _)| !but.contains(vendor));
+        let first = |due: &BTreeSet<(Timestamp, u64)>| -> Vec<(Timestamp, u64)> {
+            let due = due.range(..=(now, u64::MAX)).filter(|(_, seq)| !self.is_out(*seq, clock));
+            due.take(max).copied().collect()
+        };
+        let mut due: Vec<_> = vendors.flat_map(|(_, due)| first(due)).collect();
+        due.sort_unstable();
+        due.into_iter().take(max).map(|(_, seq)| seq).collect()
     }
 
     /// They are out until `until`, or until a change of theirs is applied.
@@ -251,7 +258,8 @@ impl Dlq {
 
     /// When the next letter that is not out is due.
     pub fn next_due(&self, clock: Instant) -> Option<Timestamp> {
-        self.due.iter().find(|(_, seq)| !self.is_out(*seq, clock)).map(|(at, _)| *at)
+        let first = |due: &BTreeSet<(Timestamp, u64)>| due.iter().find(|(_, seq)| !self.is_out(*seq, clock)).copied();
+        self.due.values().filter_map(first).min().map(|(at, _)| at)
     }
 
     /// What others see.
@@ -282,7 +290,7 @@ impl Dlq {
     fn put(&mut self, seq: u64, entry: Entry) {
         self.by_id.insert(entry.id, seq);
         if let Some(due) = entry.state.due {
-            self.due.insert((due, seq));
+            self.due.entry(entry.vendor.clone()).or_default().insert((due, seq));
         }
         *self.counts.entry(key_of(&entry)).or_default() += 1;
         self.given_up += u64::from(is_given_up(&entry));
@@ -292,8 +300,13 @@ impl Dlq {
     fn remove(&mut self, seq: u64) -> Option<Entry> {
         let entry = self.entries.remove(&seq)?;
         self.by_id.remove(&entry.id);
-        if let Some(due) = entry.state.due {
-            self.due.remove(&(due, seq));
+        if let Some(due) = entry.state.due
+            && let Some(of_vendor) = self.due.get_mut(&entry.vendor)
+        {
+            of_vendor.remove(&(due, seq));
+            if of_vendor.is_empty() {
+                self.due.remove(&entry.vendor);
+            }
         }
         self.given_up -= u64::from(is_given_up(&entry));
         let key = key_of(&entry);

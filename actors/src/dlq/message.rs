@@ -1,10 +1,12 @@
 //! What the dead letter queue is asked. Every question is idempotent: after a crash it is simply asked again.
 
+use std::collections::BTreeSet;
+
 use actix::Message;
 use jiff::Timestamp;
 
 use super::{Filter, Kind, Letter, LetterId, LetterState, ParkedLetter, RecordError};
-use crate::{outcome::Class, store::StoreError};
+use crate::{ids::VendorId, outcome::Class, store::StoreError};
 
 /// Why the queue did not do it.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -50,13 +52,16 @@ pub struct Parked {
     pub total: u64,
 }
 
-/// Takes letters that are due. They are out until they are finished, or until their lease ends.
-#[derive(Debug, Clone, Copy)]
+/// Takes letters that are due, those that are due longest first. They are out until they are finished, or until their lease
+/// ends.
+#[derive(Debug, Clone)]
 pub struct TakeDue {
     /// The present moment.
     pub now: Timestamp,
     /// Most letters.
     pub max: usize,
+    /// None of these vendors: nothing is begun for them now.
+    pub but: BTreeSet<VendorId>,
 }
 
 /// What became of a letter that was taken, or of an unknown one that was found out.

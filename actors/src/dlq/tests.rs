@@ -274,7 +274,7 @@ impl Bench {
     }
 
     async fn try_take(&self, max: usize) -> Result<Vec<ParkedLetter>, DlqError> {
-        self.ask(TakeDue { now: self.clock.wall(), max }).await
+        self.ask(TakeDue { now: self.clock.wall(), max, but: BTreeSet::new() }).await
     }
 
     /// Takes one as soon as it may, and says how long that took.

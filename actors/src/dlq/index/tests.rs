@@ -94,16 +94,25 @@ fn the_next_place_lies_behind_everything_that_was_found() {
 #[test]
 fn the_longest_due_is_taken_first_and_nobody_gets_what_is_out() {
     let (mut index, now) = (five(), some_moment());
-    assert_eq!(index.decide_take(at(2), now, 9), [0, 1, 2]);
-    assert_eq!(index.decide_take(at(9), now, 2), [0, 1]);
+    assert_eq!(index.decide_take(at(2), now, 9, &BTreeSet::new()), [0, 1, 2]);
+    assert_eq!(index.decide_take(at(9), now, 2, &BTreeSet::new()), [0, 1]);
     index.apply_out(&[0, 2], now + SECOND);
-    assert_eq!((index.decide_take(at(9), now, 9), index.next_due(now)), (vec![1, 3, 4], Some(at(1))));
-    assert_eq!(index.decide_take(at(9), now + SECOND, 9), [0, 1, 2, 3, 4], "a lease that has ended holds nobody up");
+    assert_eq!((index.decide_take(at(9), now, 9, &BTreeSet::new()), index.next_due(now)), (vec![1, 3, 4], Some(at(1))));
+    let after_lease = index.decide_take(at(9), now + SECOND, 9, &BTreeSet::new());
+    assert_eq!(after_lease, [0, 1, 2, 3, 4], "a lease that has ended holds nobody up");
     index.apply(Change::Back { seq: 2 });
-    assert_eq!(index.decide_take(at(9), now, 9), [1, 2, 3, 4]);
+    assert_eq!(index.decide_take(at(9), now, 9, &BTreeSet::new()), [1, 2, 3, 4]);
     index.apply_out(&[0, 1, 2, 3, 4], now + SECOND);
     assert_eq!((index.next_due(now), index.snapshot(now).taken), (None, 5));
     assert_eq!((index.next_due(now + SECOND), index.snapshot(now + SECOND).taken), (Some(at(0)), 0));
+}
+
+#[test]
+fn a_vendor_that_is_left_out_holds_up_no_other() {
+    let (index, now) = (five(), some_moment());
+    let but = |name| BTreeSet::from([vendor(name)]);
+    assert_eq!(index.decide_take(at(9), now, 9, &but("clay")), [1, 3]);
+    assert_eq!(index.decide_take(at(9), now, 1, &but("retell")), [0]);
 }
 
 #[test]
@@ -216,7 +225,7 @@ enum Step {
     Change { nth: usize, state: LetterState },
     Remove { nth: usize, delivered: bool },
     Back { nth: usize },
-    Take { due: i64, max: usize },
+    Take { due: i64, max: usize, but: Option<&'static str> },
     Pass { secs: u64 },
 }
 
@@ -233,7 +242,8 @@ fn any_step() -> impl Strategy<Value = Step> {
         3 => (0usize..30, any_state()).prop_map(|(nth, state)| Step::Change { nth, state }),
         1 => (0usize..30, any::<bool>()).prop_map(|(nth, delivered)| Step::Remove { nth, delivered }),
         1 => (0usize..30).prop_map(|nth| Step::Back { nth }),
-        2 => (0i64..40, 0usize..5).prop_map(|(due, max)| Step::Take { due, max }),
+        2 => (0i64..40, 0usize..5, select(vec![None, None, Some("clay"), Some("retell")]))
+            .prop_map(|(due, max, but)| Step::Take { due, max, but }),
         1 => (0u64..20).prop_map(|secs| Step::Pass { secs }),
     ]
 }
@@ -276,9 +286,11 @@ impl Both {
                 let Some(seq) = known(&self.naive, nth) else { return Ok(()) };
                 self.apply(Change::Back { seq })?;
             }
-            Step::Take { due, max } => {
-                let taken = self.index.decide_take(at(due), self.now, max);
+            Step::Take { due, max, but } => {
+                let but: BTreeSet<_> = but.into_iter().map(vendor).collect();
+                let taken = self.index.decide_take(at(due), self.now, max, &but);
                 let naive = self.naive.in_due_order(self.now).into_iter().filter(|(there, _)| *there <= at(due));
+                let naive = naive.filter(|(_, seq)| !but.contains(&self.naive.letters[seq].vendor));
                 prop_assert_eq!(&taken, &naive.map(|(_, seq)| seq).take(max).collect::<Vec<_>>());
                 self.index.apply_out(&taken, self.now + LEASE);
                 self.naive.out.extend(taken.into_iter().map(|seq| (seq, self.now + LEASE)));
