@@ -46,6 +46,8 @@ pub(crate) async fn redrive_for_ever(gateway: Arc<Gateway>, config: RedriveConfi
         let now = gateway.clock.now();
         let next = drain.lock().next(now).map_or(now + every, |next| next.min(now + every));
         tokio::select! {
+            // Or else one seed would have many histories.
+            biased;
             () = wake.notified() => {}
             () = tokio::time::sleep_until(next.into()) => {}
         }
