@@ -86,7 +86,8 @@ impl std::fmt::Display for Because {
 pub struct Delivered {
     /// The call whose effect it is; of a joined or repeated call, the first one.
     pub call: CallId,
-    /// The vendor's answer.
+    /// The vendor's answer. `Null` where a repeat is answered after a restart and the answer was longer than 64 KiB: the
+    /// effect is done, its answer is with its first caller.
     pub body: Value,
     /// The vendor's own name for the effect.
     pub vendor_ref: Option<String>,

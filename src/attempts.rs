@@ -24,7 +24,7 @@ use crate::{
     entry::Entry,
     gateway::Gateway,
     route::Route,
-    verdict::{CRASHES_MAX, Judged, Verdict, given_up, not_begun, refused, too_late},
+    verdict::{CRASHES_MAX, Judged, Verdict, given_up, not_begun, refused},
 };
 
 /// Runs the attempts of a call. A loop that panics loses nothing: what it knew, and the ticket it had under way, are in the
@@ -55,7 +55,7 @@ async fn drive(gateway: &Gateway, route: &Route, operation: &Operation, entry: &
     if let Some(verdict) = may_not_begin(gateway, route, operation, entry) {
         return with_earlier(entry, verdict, None).into();
     }
-    let mut claim = match claims::claim(route, operation, entry).await {
+    let mut claim = match claims::claim(&gateway.clock, route, operation, entry).await {
         Ok(claim) => claim,
         // What a lost loop left on the wire is waited for all the same; its key stays blocked.
         Err(_) if entry.progress().flight.is_some() => None,
@@ -78,7 +78,7 @@ async fn attempt_until_settled(
         if let Some(verdict) = may_not_begin(gateway, route, operation, entry) {
             return with_earlier(entry, verdict, earlier);
         }
-        let until = may_be_sent_until(operation, entry);
+        let until = may_be_sent_until(gateway, operation, entry);
         let step = one_ticket(gateway, route, entry, until, claim.as_deref_mut()).await;
         let (outcome, lease) = match step {
             Step::Settled(outcome, lease) => (outcome, lease),
@@ -119,29 +119,29 @@ fn may_not_begin(gateway: &Gateway, route: &Route, operation: &Operation, entry:
     if let Some(refusal) = gateway.not_now(route, &entry.call) {
         return Some(Verdict::NotDone(Because::Refused(refusal)));
     }
-    key_is_too_old(gateway, operation, entry).then(|| too_late(entry))
+    let Repeat::WithKey { window } = operation.repeat else { return None };
+    let is_over = window_end(gateway, operation, entry).is_some_and(|end| end <= gateway.clock.now());
+    is_over.then(|| refused(Guard::Idempotency, Reason::KeyTooOld { window }))
 }
 
 fn operation_jitter<'a>(gateway: &'a Gateway, route: &'a Route) -> impl FnOnce(Duration) -> Duration + 'a {
     move |pause| gateway.rng.jitter(pause, route.profile.retry.jitter)
 }
 
-/// The end of the vendor's window, once the key may have had its effect: after it the vendor takes the key for a new one.
-fn window_end(operation: &Operation, entry: &Entry) -> Option<Instant> {
+/// The end of the vendor's window, once the key may have had its effect: after it the vendor takes the key for a new one. An
+/// earlier run of the call, in this process or the one before, began it.
+fn window_end(gateway: &Gateway, operation: &Operation, entry: &Entry) -> Option<Instant> {
+    let Repeat::WithKey { window } = operation.repeat else { return None };
     let progress = entry.progress();
-    match operation.repeat {
-        Repeat::WithKey { window } if progress.may_have_happened => progress.first_sent?.checked_add(window),
-        _ => None,
-    }
-}
-
-fn key_is_too_old(gateway: &Gateway, operation: &Operation, entry: &Entry) -> bool {
-    window_end(operation, entry).is_some_and(|end| end <= gateway.clock.now())
+    let first_sent = progress.first_sent.filter(|_| progress.may_have_happened);
+    let earlier = progress.sent_before.and_then(|at| at.checked_add(window).ok());
+    let earlier = earlier.map(|end| gateway.clock.instant_of(end));
+    first_sent.and_then(|first| first.checked_add(window)).into_iter().chain(earlier).min()
 }
 
 /// A ticket may wait long on its way, so it carries every limit of its start with it.
-fn may_be_sent_until(operation: &Operation, entry: &Entry) -> Instant {
-    window_end(operation, entry).into_iter().chain(entry.begin_by).fold(entry.deadline, Instant::min)
+fn may_be_sent_until(gateway: &Gateway, operation: &Operation, entry: &Entry) -> Instant {
+    window_end(gateway, operation, entry).into_iter().chain(entry.begin_by).fold(entry.deadline, Instant::min)
 }
 
 /// Once an attempt may have had its effect, the call is not "not done", however its later attempts end.
@@ -191,6 +191,7 @@ async fn one_ticket(
         None => {
             let number = entry.progress().attempts + 1;
             let (ticket, flight, reply) = Ticket::issue(entry.call.clone(), number, until, entry.span.clone());
+            let ticket = ticket.after(claim.as_deref().and_then(ClaimGrant::write_ahead));
             entry.sent_out(flight.clone(), reply);
             gateway.hazard.strike(&route.loops, "ticket");
             let flight = follow(claim, flight);

@@ -1,9 +1,10 @@
 //! The claim on a call's key: before the first ticket, and again after a lost loop.
 
 use mainstay_actors::{
-    idempotency::{Answered, Claim, ClaimGrant, Claimed, fingerprint},
+    clock::Clock,
+    idempotency::{Answered, Claim, ClaimGrant, Claimed},
     kernel::{Lost, ask},
-    profile::{Operation, Repeat},
+    profile::Operation,
     refusal::{Guard, Reason},
 };
 
@@ -16,19 +17,19 @@ use crate::{
 
 /// Claims the call's key, or finds out who has it.
 pub(crate) async fn claim(
+    clock: &Clock,
     route: &Route,
     operation: &Operation,
     entry: &Entry,
 ) -> Result<Option<ClaimGrant<Shared>>, Verdict> {
     let call = &entry.call;
     let Some(key) = &call.key else { return Ok(None) };
-    let fingerprint = fingerprint(&call.payload);
     // A redrive comes back to what it left behind itself, and a loop that was lost to the ticket it left under way.
     let resumes = entry.progress().flight.is_some();
-    let again = resumes || matches!(entry.origin, Origin::Redrive(_)) || operation.repeat != Repeat::Never;
+    let again = resumes || matches!(entry.origin, Origin::Redrive(_));
     let mut crashes = 0;
     loop {
-        let question = Claim::new(key.clone(), fingerprint, call.id);
+        let question = Claim::new(key.clone(), call, operation.repeat, clock.wall());
         let question = if again { question.again() } else { question };
         // Nobody waits for a table of keys that is parked longer than for anything else.
         let asked = tokio::select! {
@@ -49,7 +50,11 @@ pub(crate) async fn claim(
             Err(Lost::Stopped) => return Err(refused(Guard::Idempotency, Reason::ShuttingDown)),
         };
         let joined = match claimed {
-            Claimed::Mine(grant) => return Ok(Some(grant)),
+            Claimed::Mine(grant) => {
+                let sent_before = grant.sent_before();
+                entry.note(|progress| progress.sent_before = progress.sent_before.or(sent_before));
+                return Ok(Some(grant));
+            }
             Claimed::Stored { answer, .. } => return Err(Verdict::Shared(answer)),
             Claimed::Unknown { call } => return Err(Verdict::Shared(Shared::Unknown { call })),
             Claimed::Conflict => {

@@ -66,7 +66,7 @@ impl Gateway {
     }
 
     /// An unknown call is known: its key and its letter hear of it. Returns where the call stands now.
-    async fn resolve(&self, call: &Arc<AcceptedCall>, letter: LetterId, completion: Completion) -> FinalState {
+    async fn resolve(&self, call: &Arc<AcceptedCall>, letter: Option<LetterId>, completion: Completion) -> FinalState {
         let (end, ended, state) = match completion {
             Completion::Happened { cost, answer } => {
                 let delivered = Delivered {
@@ -82,13 +82,16 @@ impl Gateway {
             Completion::DidNotHappen => {
                 let detail = "it was found out that it did not happen".to_owned();
                 let ended = Ended::Became { kind: Kind::Dead, class: Class::Abandoned, detail };
-                (End::Free, ended, FinalState::DeadLettered)
+                let state = letter.map_or(FinalState::Cancelled, |_| FinalState::DeadLettered);
+                (End::Free, ended, state)
             }
         };
         if let (Some(route), Some(key)) = (self.routes.get(&call.vendor), &call.key) {
             route.key_reports.push(KeyReport::Resolved { key: key.clone(), call: call.id, end });
         }
-        self.finish_letter(letter, ended).await;
+        if let Some(letter) = letter {
+            self.finish_letter(letter, ended).await;
+        }
         state
     }
 

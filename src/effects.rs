@@ -37,8 +37,8 @@ const EARLY_MAX: usize = 4_096;
 pub(crate) enum Kind {
     /// The vendor took it on.
     Accepted,
-    /// It may have happened; parked under this id.
-    Unknown(LetterId),
+    /// It may have happened; parked under this id. `None`: its process died with it on the wire, and only its key is known.
+    Unknown(Option<LetterId>),
 }
 
 /// An effect that was open, and is ended.

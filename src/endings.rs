@@ -118,12 +118,12 @@ async fn conclude(
     match verdict {
         Verdict::Delivered { outcome, lease } => {
             let delivered = delivered(gateway, operation, entry, outcome, lease);
-            finish(claim, End::Done(Shared::Delivered(delivered.clone())));
+            finish(claim, End::Done(Shared::Delivered(delivered.clone()))).await;
             (Some(FinalState::Delivered), Ok(Answer::Delivered(delivered)))
         }
         Verdict::Shared(shared) => of_another(shared),
         Verdict::Cancelled => {
-            finish(claim, End::Free);
+            finish(claim, End::Free).await;
             let reason = Reason::Deadline { limit: entry.deadline.saturating_duration_since(entry.offered_at) };
             let refusal = Refusal::new(Guard::Gateway, reason);
             (Some(FinalState::Cancelled), Err(CallError::Refused(refusal)))
@@ -133,9 +133,10 @@ async fn conclude(
     }
 }
 
-pub(crate) fn finish(claim: Option<ClaimGrant<Shared>>, end: End<Shared>) {
+/// Whoever is answered after this hears the same after a restart.
+pub(crate) async fn finish(claim: Option<ClaimGrant<Shared>>, end: End<Shared>) {
     if let Some(claim) = claim {
-        claim.finish(end);
+        claim.finish(end).await;
     }
 }
 
@@ -189,7 +190,7 @@ async fn unknown(
     claim: Option<ClaimGrant<Shared>>,
 ) -> End_ {
     let call = &entry.call;
-    finish(claim, End::Unknown);
+    finish(claim, End::Unknown).await;
     let parked = park(gateway, entry, Kind::Unknown, &because, None).await;
     let letter = match parked {
         Ok(parked) => parked.id,
@@ -203,7 +204,7 @@ async fn unknown(
         Owed::Callback { within, .. } => within,
         Owed::Answer => UNKNOWN_HOLDS,
     };
-    gateway.effects.hold(call, effects::Kind::Unknown(letter), lease, within);
+    gateway.effects.hold(call, effects::Kind::Unknown(Some(letter)), lease, within);
     (Some(FinalState::Unknown), Err(CallError::Unknown { call: call.id, because }))
 }
 
@@ -216,7 +217,7 @@ async fn not_done(
 ) -> End_ {
     let call = &entry.call;
     let situation = match &because {
-        Because::Refused(refusal) if refusal.is_callers_fault() => return refused(claim, refusal.clone()),
+        Because::Refused(refusal) if refusal.is_callers_fault() => return refused(claim, refusal.clone()).await,
         Because::Refused(refusal) => {
             let on_denied = call.on_denied.unwrap_or(route.fallback.on_denied);
             Situation::denied(&route.fallback, refusal, on_denied)
@@ -230,13 +231,13 @@ async fn not_done(
             (Next::Try(Step::Cache), _) => (Step::Cache, from_cache(route, entry, &because).await),
             (Next::Try(Step::Local), _) => (Step::Local, from_local(route, entry, &because)),
             (Next::Try(Step::Queue), _) => return parked(gateway, entry, Kind::Later, because, claim).await,
-            (Next::Refuse, Because::Refused(refusal)) => return refused(claim, refusal.clone()),
+            (Next::Refuse, Because::Refused(refusal)) => return refused(claim, refusal.clone()).await,
             (Next::Try(Step::DeadLetter) | Next::Refuse, _) => {
                 return parked(gateway, entry, Kind::Dead, because, claim).await;
             }
         };
         if let Some(answer) = answer {
-            finish(claim, End::Free);
+            finish(claim, End::Free).await;
             let state = if step == Step::Cache { FinalState::Cached } else { FinalState::Local };
             return (Some(state), Ok(answer));
         }
@@ -245,8 +246,8 @@ async fn not_done(
 }
 
 /// Nothing of it is kept.
-fn refused(claim: Option<ClaimGrant<Shared>>, refusal: Refusal) -> End_ {
-    finish(claim, End::Free);
+async fn refused(claim: Option<ClaimGrant<Shared>>, refusal: Refusal) -> End_ {
+    finish(claim, End::Free).await;
     (None, Err(CallError::Refused(refusal)))
 }
 
@@ -262,12 +263,12 @@ async fn parked(
     let parked = match park(gateway, entry, kind, &because, due).await {
         Ok(parked) => parked,
         Err(problem) => {
-            finish(claim, End::Free);
+            finish(claim, End::Free).await;
             return (Some(FinalState::Lost), Err(CallError::NotParked { call: call.id, problem }));
         }
     };
     let letter = parked.id;
-    finish(claim, End::Parked(Shared::Parked { call: call.id, letter, because: because.clone() }));
+    finish(claim, End::Parked(Shared::Parked { call: call.id, letter, because: because.clone() })).await;
     match due {
         Some(due) => (Some(FinalState::Queued), Ok(Answer::Queued { letter, due, because })),
         None => (Some(FinalState::DeadLettered), Err(CallError::DeadLettered { call: call.id, letter, because })),

@@ -9,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use jiff::Timestamp;
 use mainstay_actors::{
     call::AcceptedCall,
     dlq::LetterId,
@@ -45,6 +46,8 @@ pub(crate) struct Progress {
     pub(crate) loops_lost: u32,
     /// When the key was first sent.
     pub(crate) first_sent: Option<Instant>,
+    /// When the key was claimed by an earlier run of this call, whose effect is not known: it may have been sent since.
+    pub(crate) sent_before: Option<Timestamp>,
     /// True once an attempt may have had its effect: from then on the call is never "not done".
     pub(crate) may_have_happened: bool,
     /// The ticket under way.

@@ -17,6 +17,7 @@ mod facts;
 mod gateway;
 mod guards;
 mod handle;
+mod kept;
 mod letters;
 mod live;
 #[cfg(any(feature = "testing", feature = "debug-http"))]

@@ -162,7 +162,7 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState, found
     match verdict {
         Verdict::Delivered { outcome, lease } => {
             let delivered = delivered(gateway, operation, entry, outcome, lease);
-            finish(claim, End::Done(Shared::Delivered(delivered)));
+            finish(claim, End::Done(Shared::Delivered(delivered))).await;
             (FinalState::Delivered, Ended::Delivered)
         }
         Verdict::Shared(Shared::Delivered(_)) => {
@@ -176,17 +176,17 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState, found
         Verdict::Shared(Shared::Parked { because, .. }) => (from, after_another(gateway, &because)),
         Verdict::Cancelled => {
             let end = if from == FinalState::Unknown { End::Unknown } else { End::Free };
-            finish(claim, end);
+            finish(claim, end).await;
             (from, now_again(gateway))
         }
         Verdict::Unknown { because, lease } => {
-            finish(claim, End::Unknown);
+            finish(claim, End::Unknown).await;
             let within = match operation.completion {
                 Owed::Callback { within, .. } => within,
                 Owed::Answer => DEADLINE,
             };
             let Origin::Redrive(letter) = entry.origin else { return (from, now_again(gateway)) };
-            gateway.effects.hold(call, effects::Kind::Unknown(letter), lease, within);
+            gateway.effects.hold(call, effects::Kind::Unknown(Some(letter)), lease, within);
             let (class, detail) = (because.class(), because.to_string());
             (FinalState::Unknown, Ended::Became { kind: Kind::Unknown, class, detail })
         }
@@ -194,12 +194,12 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState, found
             *found = what_it_found(gateway, call, &because);
             match entry.origin {
                 // What may have happened before may have happened still.
-                Origin::Redrive(_) if from == FinalState::Unknown => finish(claim, End::Unknown),
+                Origin::Redrive(_) if from == FinalState::Unknown => finish(claim, End::Unknown).await,
                 Origin::Redrive(letter) => {
                     let parked = Shared::Parked { call: call.id, letter, because: because.clone() };
-                    finish(claim, End::Parked(parked));
+                    finish(claim, End::Parked(parked)).await;
                 }
-                Origin::Application => finish(claim, End::Free),
+                Origin::Application => finish(claim, End::Free).await,
             }
             (from, not_done(gateway, &because))
         }

@@ -1,13 +1,17 @@
-//! What an earlier process left parked stands for its keys, and may still end: before the first call is taken on, the tables
-//! in memory hear of it.
+//! What an earlier process left parked stands for its keys, and may still end; and so does a call that its death
+//! interrupted. Before the first call is taken on, the tables in memory hear of it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use mainstay_actors::{
+    call::AcceptedCall,
     dlq::{Filter, Kind, ParkedLetter},
-    idempotency::{End, KeyReport, fingerprint},
+    fact::FinalState,
+    idempotency::{End, FoundKey, KeyReport, fingerprint},
+    ids::CallId,
     outcome::Effect,
 };
+use serde_json::Value;
 
 use crate::{
     answer::{Because, Shared},
@@ -17,21 +21,55 @@ use crate::{
     letters::{DeadLetters, LettersError},
 };
 
-/// Reads every parked call once, page by page.
-pub(crate) async fn restore(gateway: &Arc<Gateway>) -> Result<(), LettersError> {
+/// Calls whose key was claimed when their process died, and of which nothing else is known: they may have happened. What of
+/// them is left can hear their end.
+pub(crate) struct Interrupted(BTreeMap<CallId, AcceptedCall>);
+
+impl Interrupted {
+    pub(crate) fn among(keys: &[FoundKey]) -> Self {
+        let call = |found: &FoundKey| {
+            let ((id, at), vendor, operation) = (found.call(), found.vendor().clone(), found.interrupted()?.clone());
+            let call = AcceptedCall::new(id, vendor, operation, Value::Null, at);
+            Some((id, AcceptedCall { key: Some(found.key().clone()), ..call }))
+        };
+        Self(keys.iter().filter_map(call).collect())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Holds them open, as unknown effects.
+    fn hold(self, gateway: &Gateway) {
+        let calls = self.0.into_values().filter(|call| gateway.routes.contains_key(&call.vendor));
+        for call in calls {
+            let (vendor, call) = (call.vendor.clone(), Arc::new(call));
+            tracing::warn!(target: "mainstay::idempotency", %vendor, call = %call.id, operation = %call.operation, "a call to {vendor} was on its way when the last process died: it may have happened, and its key is blocked until somebody finds out");
+            gateway.tally.inherited(&vendor, FinalState::Unknown, 1);
+            gateway.effects.hold(&call, effects::Kind::Unknown(None), None, UNKNOWN_HOLDS);
+        }
+    }
+}
+
+/// Reads every parked call once, page by page. A parked call says itself what stands for its key.
+pub(crate) async fn restore(gateway: &Arc<Gateway>, mut interrupted: Interrupted) -> Result<(), LettersError> {
     let letters = DeadLetters::new(gateway.clone());
     // Unknown ones first: if a table has no room for all, a key that must not be sent again matters most.
     for kind in [Kind::Unknown, Kind::Later, Kind::Dead] {
         let mut after = None;
         loop {
             let page = letters.list(Filter::kind(kind), after).await?;
-            page.letters.into_iter().for_each(|parked| restore_one(gateway, parked));
+            for parked in page.letters {
+                interrupted.0.remove(&parked.letter.call);
+                restore_one(gateway, parked);
+            }
             after = page.next;
             if after.is_none() {
                 break;
             }
         }
     }
+    interrupted.hold(gateway);
     Ok(())
 }
 
@@ -40,7 +78,7 @@ fn restore_one(gateway: &Gateway, parked: ParkedLetter) {
     let unknown = state.kind == Kind::Unknown;
     if unknown {
         // Its money and its slots were the earlier process's.
-        gateway.effects.hold(&call, effects::Kind::Unknown(letter), None, UNKNOWN_HOLDS);
+        gateway.effects.hold(&call, effects::Kind::Unknown(Some(letter)), None, UNKNOWN_HOLDS);
     }
     let (Some(route), Some(key)) = (gateway.routes.get(&call.vendor), &call.key) else { return };
     let because = Because::Failed {
@@ -51,6 +89,6 @@ fn restore_one(gateway: &Gateway, parked: ParkedLetter) {
         retry_after: None,
     };
     let end = if unknown { End::Unknown } else { End::Parked(Shared::Parked { call: call.id, letter, because }) };
-    let (key, fingerprint) = (key.clone(), fingerprint(&call.payload));
-    route.key_reports.push(KeyReport::Restored { key, fingerprint, call: call.id, end });
+    let (key, fingerprint, since) = (key.clone(), fingerprint(&call.payload), call.accepted_at);
+    route.key_reports.push(KeyReport::Restored { key, fingerprint, call: call.id, since, end });
 }

@@ -13,6 +13,7 @@ use mainstay_actors::{
     dlq::{Dlq, DlqActor, DlqParts, DlqSnapshot, Kind},
     fact::{Event, FinalState},
     health::{DeadLetters, Health, HealthActor, HealthParts, HealthSnapshot},
+    idempotency::{self, FoundKey, IdempotencyConfig},
     ids::{ActorId, VendorId},
     kernel::{Door, Published, Vault, Worker},
     store::Store,
@@ -40,7 +41,7 @@ use crate::{
     store::{MemoryStore, SledStore, StoreHandle},
     supervision::{SupervisorKey, SupervisorSpec, Tree, Watchdog},
     tally::{Counts, Tally},
-    wiring::{Kit, wire_vendor},
+    wiring::{KeptKeys, Kit, wire_vendor},
 };
 
 /// How long, after the deadline of a shutdown, calls that were told to end get for writing themselves down.
@@ -102,11 +103,13 @@ impl Runtime {
         let places = Places::open(plan.runtime.placement)?;
         let (store, store_thread) = open_store(&plan).await?;
         let parked = DlqActor::load(&store, &plan.runtime.dlq).await?;
+        let keys = load_keys(&plan, &store).await?;
+        let interrupted = restore::Interrupted::among(&keys);
+        let any = !parked.is_empty() || !interrupted.is_empty();
         let starting = Starting::new(&plan, places, store, store_thread);
-        let any = !parked.is_empty();
-        let (core, wake) = starting.assemble(parked)?;
+        let (core, wake) = starting.assemble(parked, keys)?;
         if any {
-            restore::restore(&core.gateway).await?;
+            restore::restore(&core.gateway, interrupted).await?;
         }
         core.begin_redrive(plan.runtime.redrive.clone(), wake);
         Ok(Self { core })
@@ -125,11 +128,26 @@ async fn open_store(plan: &Plan) -> Result<(StoreHandle, Option<JoinHandle<()>>)
     Ok((store, Some(thread)))
 }
 
+/// The keys of an earlier process. Those of a vendor that is not configured any more live as long as any by default.
+async fn load_keys(plan: &Plan, store: &StoreHandle) -> Result<Vec<FoundKey>, StartError> {
+    let usual = IdempotencyConfig::default().keep;
+    let keep = |vendor: &VendorId| plan.vendors.get(vendor).map_or(usual, |(_, config)| config.keys.keep);
+    Ok(idempotency::load(store, plan.runtime.clock.wall(), keep).await?)
+}
+
 /// Calls of earlier processes that are parked: they are somewhere too.
 fn inherited<'a>(parked: &Dlq, vendors: impl Iterator<Item = &'a VendorId>) -> Vec<(VendorId, FinalState, u64)> {
     let of_vendor =
         |vendor: &VendorId| Kind::ALL.map(|kind| (vendor.clone(), state_of(kind), parked.count(vendor, kind)));
     vendors.flat_map(of_vendor).filter(|(_, _, number)| *number > 0).collect()
+}
+
+fn by_vendor(keys: Vec<FoundKey>) -> BTreeMap<VendorId, Vec<FoundKey>> {
+    let mut by_vendor = BTreeMap::<VendorId, Vec<FoundKey>>::new();
+    for found in keys {
+        by_vendor.entry(found.vendor().clone()).or_default().push(found);
+    }
+    by_vendor
 }
 
 /// The way into each vendor, and the way to see it.
@@ -156,12 +174,12 @@ impl<'a> Starting<'a> {
         Self { plan, kit, places, store, store_thread, own, home: Arc::new(OnceLock::new()) }
     }
 
-    fn assemble(self, parked: Dlq) -> Result<(Arc<Core>, Arc<Notify>), StartError> {
+    fn assemble(self, parked: Dlq, keys: Vec<FoundKey>) -> Result<(Arc<Core>, Arc<Notify>), StartError> {
         let worker = self.places.own();
         let inherited = inherited(&parked, self.plan.vendors.keys());
         let (dlq, parked_shown, wake) = self.dlq(parked, &worker);
         let (health, letters_to_health) = self.health(&worker);
-        let (routes, looks) = self.vendors()?;
+        let (routes, looks) = self.vendors(keys)?;
         let api = self.api(&worker);
         let debug = self.debug(&worker);
         let runtime = &self.plan.runtime;
@@ -223,10 +241,13 @@ impl<'a> Starting<'a> {
         (shown, vault.door(self.kit.mailbox_max))
     }
 
-    fn vendors(&self) -> Result<Vendors, StartError> {
+    fn vendors(&self, keys: Vec<FoundKey>) -> Result<Vendors, StartError> {
+        let mut keys = by_vendor(keys);
         let (mut routes, mut looks) = (BTreeMap::new(), BTreeMap::new());
         for (n, (id, (profile, config))) in self.plan.vendors.iter().enumerate() {
-            let wired = wire_vendor(&self.kit, profile.clone(), config, &self.places.vendor(n))?;
+            let found = keys.remove(id).unwrap_or_default();
+            let keys = KeptKeys { store: Arc::new(self.store.clone()), found };
+            let wired = wire_vendor(&self.kit, profile.clone(), config, &self.places.vendor(n), keys)?;
             routes.insert(id.clone(), wired.route);
             looks.insert(id.clone(), wired.look);
         }

@@ -20,11 +20,12 @@ use mainstay_actors::{
     clock::{Clock, Rng},
     fact::{BreakerState, Fact, FactSink},
     fallback::{Cache, FallbackActor, FallbackParts, FallbackSnapshot},
-    idempotency::{IdempotencyActor, KeyParts, KeySnapshot, Keys},
+    idempotency::{FoundKey, IdempotencyActor, KeyParts, KeySnapshot},
     ids::{ActorId, LaneId, OperationId, VendorId},
     kernel::{Child, Door, Hazard, Incarnation, Launch, Published, Resident, Spawn, Vault, Worker},
     profile::Profile,
     refusal::Guard,
+    store::Store,
     ticket::Ticket,
 };
 
@@ -98,18 +99,25 @@ pub(crate) struct Wired {
     pub(crate) look: VendorLook,
 }
 
+/// Where keys are kept, and those of one vendor that an earlier process left behind.
+pub(crate) struct KeptKeys {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) found: Vec<FoundKey>,
+}
+
 /// Wires one vendor, from the last stage to the first.
 pub(crate) fn wire_vendor(
     kit: &Kit,
     profile: Profile,
     config: &VendorConfig,
     worker: &Worker,
+    keys: KeptKeys,
 ) -> Result<Wired, StartError> {
     let vendor = profile.vendor.clone();
     let spec = SupervisorSpec { intensity: kit.intensity, ..SupervisorSpec::of_vendor(vendor.clone()) };
     let under = kit.tree.supervisor(spec);
     let wiring = Wiring { kit, vendor, under, worker, config, profile: Arc::new(profile) };
-    wiring.wire()
+    wiring.wire(keys)
 }
 
 /// What the chosen guards publish.
@@ -179,7 +187,7 @@ struct Wiring<'a> {
 }
 
 impl Wiring<'_> {
-    fn wire(&self) -> Result<Wired, StartError> {
+    fn wire(&self, kept: KeptKeys) -> Result<Wired, StartError> {
         let (client, to_client) = self.client()?;
         let (budget, to_budget) = self.budget(to_client);
         let (breaker, to_breaker) = self.breaker(to_budget);
@@ -188,7 +196,7 @@ impl Wiring<'_> {
         let mut news: Vec<_> = lanes.iter().map(|lane| lane.news.clone()).collect();
         news.push(gate.news);
         self.tell_of_the_breaker(news);
-        let (keys, keys_shown) = self.keys();
+        let (keys, keys_shown) = self.keys(kept);
         let (cache, cache_shown) = self.cache();
         let look = VendorLook {
             supervisor: self.under,
@@ -309,12 +317,13 @@ impl Wiring<'_> {
         LaneEnds { name: config.name.clone(), tickets: vault.door(limit), news: vault.door(limit), shown }
     }
 
-    fn keys(&self) -> (Arc<Vault<IdempotencyActor<Shared>>>, Published<KeySnapshot>) {
+    fn keys(&self, kept: KeptKeys) -> (Arc<Vault<IdempotencyActor<Shared>>>, Published<KeySnapshot>) {
         let config = self.config.keys.clone();
         let shown = Published::new(KeySnapshot::empty(self.vendor.clone(), &config));
-        let clock = self.kit.clock.clone();
-        let parts = KeyParts { vendor: self.vendor.clone(), clock, shown: shown.clone() };
-        let vault = self.vault("keys", Keys::new(config), move |inc| IdempotencyActor::new(inc, parts.clone()));
+        let (KeptKeys { store, found }, clock) = (kept, self.kit.clock.clone());
+        let parts = KeyParts { vendor: self.vendor.clone(), store, clock, shown: shown.clone() };
+        let table = IdempotencyActor::table(config, found, &parts);
+        let vault = self.vault("keys", table, move |inc| IdempotencyActor::new(inc, parts.clone()));
         (vault, shown)
     }
 

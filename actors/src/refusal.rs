@@ -106,6 +106,20 @@ pub enum Reason {
         /// The key, as the caller gave it or as it was derived.
         key: String,
     },
+    /// The vendor has forgotten the key of an effect that may have happened: sent again, it would be a new one.
+    #[error(
+        "the vendor remembers a key for {window:?}, and this one may have had its effect before that: pass its end to complete(..)"
+    )]
+    KeyTooOld {
+        /// The vendor's window.
+        window: Duration,
+    },
+    /// The store did not take what must be written before a call that may never be repeated is sent.
+    #[error("may never be repeated, and could not be written down before it is sent ({problem}): cure the store first")]
+    NotWritten {
+        /// What the store said.
+        problem: String,
+    },
     /// A table or queue of the runtime is full.
     #[error("{what} full: {held} of {limit}; offer fewer at once, or raise the limit")]
     Full {

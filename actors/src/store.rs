@@ -22,13 +22,16 @@ pub enum Table {
     LetterDue,
     /// The public id of a parked call -> id.
     LetterIndex,
+    /// What an idempotency key stands for: key, or key and part -> record. Its rows are counted.
+    Keys,
     /// Counters and the format version: name -> u64.
     Meta,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 5] = [Self::Letters, Self::LetterState, Self::LetterDue, Self::LetterIndex, Self::Meta];
+    pub const ALL: [Self; 6] =
+        [Self::Letters, Self::LetterState, Self::LetterDue, Self::LetterIndex, Self::Keys, Self::Meta];
 
     /// Its name on disk.
     pub const fn as_str(self) -> &'static str {
@@ -37,7 +40,18 @@ impl Table {
             Self::LetterState => "letter.state",
             Self::LetterDue => "letter.due",
             Self::LetterIndex => "letter.index",
+            Self::Keys => "keys",
             Self::Meta => "meta",
+        }
+    }
+
+    /// The name in [`Table::Meta`] of the number of its rows, for a table whose rows the engine itself counts: a set that
+    /// puts or deletes a row moves the counter with it, whether or not the row was there. By it a start finds out that rows
+    /// are missing. The letters' counter is their own: a letter is several rows.
+    pub const fn counter(self) -> Option<&'static [u8]> {
+        match self {
+            Self::Keys => Some(b"keys.rows"),
+            Self::Letters | Self::LetterState | Self::LetterDue | Self::LetterIndex | Self::Meta => None,
         }
     }
 }

@@ -27,6 +27,7 @@ use crate::{
     kernel::Reports,
     outcome::{Class, Effect, Outcome},
     refusal::{Guard, Reason, Refusal},
+    store::Waiting,
 };
 
 /// A permit, pass or reservation. It reports to the guard that issued it, once, whatever happens to it.
@@ -147,6 +148,12 @@ impl Flight {
     }
 }
 
+/// What must be on disk before the first byte of an attempt leaves.
+pub trait WriteAhead: std::fmt::Debug + Send + Sync {
+    /// Writes it, once; done when it is durable. A refusal means that nothing may be sent.
+    fn write_ahead(self: Arc<Self>) -> Waiting<'static, Result<(), Refusal>>;
+}
+
 /// One attempt of one call.
 #[derive(Debug)]
 pub struct Ticket {
@@ -158,6 +165,7 @@ pub struct Ticket {
     grants: Vec<Grant>,
     at: Guard,
     span: tracing::Span,
+    ahead: Option<Arc<dyn WriteAhead>>,
 }
 
 impl Ticket {
@@ -179,8 +187,24 @@ impl Ticket {
             grants: Vec::with_capacity(4),
             at: Guard::Gateway,
             span,
+            ahead: None,
         };
         (ticket, flight, answer)
+    }
+
+    /// Nothing is sent before this is on disk.
+    #[must_use]
+    pub fn after(mut self, ahead: Option<Arc<dyn WriteAhead>>) -> Self {
+        self.ahead = ahead;
+        self
+    }
+
+    /// Waits until what must be on disk is there. Before [`Self::begin_sending`].
+    pub async fn write_ahead(&self) -> Result<(), Refusal> {
+        match &self.ahead {
+            Some(ahead) => ahead.clone().write_ahead().await,
+            None => Ok(()),
+        }
     }
 
     /// The call, which the attempt loop owns.

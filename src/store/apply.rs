@@ -10,8 +10,10 @@ pub(super) trait Rows {
     type Error;
 
     fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Self::Error>;
-    fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), Self::Error>;
-    fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), Self::Error>;
+    /// True when the key was there before.
+    fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<bool, Self::Error>;
+    /// True when the key was there.
+    fn delete(&mut self, table: Table, key: &[u8]) -> Result<bool, Self::Error>;
 }
 
 /// Applies the sets in order. A set is checked whole, against the rows as the sets before it left them and before its own
@@ -35,11 +37,7 @@ fn check<R: Rows>(rows: &mut R, set: &WriteSet) -> Result<Result<(), StoreError>
             Op::Put(_, _, value) => Err(StoreError::ValueTooLarge { bytes: value.len() }),
             Op::Delete(_, key) => key_fits(key),
             Op::Add(table, key, _) => match rows.get(*table, key)? {
-                Some(value) if counter(&value).is_none() => Err(StoreError::Damaged(format!(
-                    "a counter in {} is {} bytes long, not 8",
-                    table.as_str(),
-                    value.len()
-                ))),
+                Some(value) if counter(&value).is_none() => Err(no_counter(*table, &value)),
                 _ => key_fits(key),
             },
             Op::Absent(table, key) => expect(*table, rows.get(*table, key)?.is_some(), false),
@@ -55,16 +53,34 @@ fn check<R: Rows>(rows: &mut R, set: &WriteSet) -> Result<Result<(), StoreError>
 fn change<R: Rows>(rows: &mut R, set: &WriteSet) -> Result<(), R::Error> {
     for op in &set.ops {
         match op {
-            Op::Put(table, key, value) => rows.put(*table, key, value)?,
-            Op::Delete(table, key) => rows.delete(*table, key)?,
-            Op::Add(table, key, delta) => {
-                let before = rows.get(*table, key)?.and_then(|value| counter(&value)).unwrap_or(0);
-                rows.put(*table, key, &before.saturating_add_signed(*delta).to_be_bytes())?;
+            Op::Put(table, key, value) => {
+                if !rows.put(*table, key, value)? {
+                    count(rows, *table, 1)?;
+                }
             }
+            Op::Delete(table, key) => {
+                if rows.delete(*table, key)? {
+                    count(rows, *table, -1)?;
+                }
+            }
+            Op::Add(table, key, delta) => add(rows, *table, key, *delta)?,
             Op::Absent(..) | Op::Present(..) => {}
         }
     }
     Ok(())
+}
+
+fn count<R: Rows>(rows: &mut R, table: Table, delta: i64) -> Result<(), R::Error> {
+    table.counter().map_or(Ok(()), |name| add(rows, Table::Meta, name, delta))
+}
+
+fn add<R: Rows>(rows: &mut R, table: Table, key: &[u8], delta: i64) -> Result<(), R::Error> {
+    let before = rows.get(table, key)?.and_then(|value| counter(&value)).unwrap_or(0);
+    rows.put(table, key, &before.saturating_add_signed(delta).to_be_bytes()).map(drop)
+}
+
+fn no_counter(table: Table, value: &[u8]) -> StoreError {
+    StoreError::Damaged(format!("a counter in {} is {} bytes long, not 8", table.as_str(), value.len()))
 }
 
 /// A counter as it is stored: eight bytes, big-endian.

@@ -40,14 +40,12 @@ impl Rows for MemoryStore {
         Ok(self.rows.get(&(table, key.to_vec())).cloned())
     }
 
-    fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), Infallible> {
-        self.rows.insert((table, key.to_vec()), value.to_vec());
-        Ok(())
+    fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<bool, Infallible> {
+        Ok(self.rows.insert((table, key.to_vec()), value.to_vec()).is_some())
     }
 
-    fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), Infallible> {
-        self.rows.remove(&(table, key.to_vec()));
-        Ok(())
+    fn delete(&mut self, table: Table, key: &[u8]) -> Result<bool, Infallible> {
+        Ok(self.rows.remove(&(table, key.to_vec())).is_some())
     }
 }
 

@@ -234,12 +234,12 @@ impl Rows for View<'_> {
         Ok(self.tree(table)?.get(key)?.map(|value| value.to_vec()))
     }
 
-    fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), Self::Error> {
-        self.tree(table)?.insert(key, value).map(drop)
+    fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<bool, Self::Error> {
+        Ok(self.tree(table)?.insert(key, value)?.is_some())
     }
 
-    fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), Self::Error> {
-        self.tree(table)?.remove(key).map(drop)
+    fn delete(&mut self, table: Table, key: &[u8]) -> Result<bool, Self::Error> {
+        Ok(self.tree(table)?.remove(key)?.is_some())
     }
 }
 

@@ -147,7 +147,14 @@ enum Way {
 
 /// One attempt, as a task of its own: what happens to it happens to nobody else.
 async fn attempt(parts: ClientParts, operation: Operation, ticket: Ticket, way: Way) {
-    if !ticket.begin_sending() {
+    let is_wanted = || ticket.is_wanted(parts.clock.now());
+    if !is_wanted() {
+        return;
+    }
+    if let Err(refusal) = ticket.write_ahead().await {
+        return ticket.refuse(refusal);
+    }
+    if !is_wanted() || !ticket.begin_sending() {
         return;
     }
     let begun = parts.clock.now();

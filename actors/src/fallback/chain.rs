@@ -54,12 +54,15 @@ impl Situation {
         let (stand_in, queue) = match refusal.reason {
             // A call that crashes its guard again and again would do so from the queue as well.
             Reason::CrashedTooOften { .. } => (false, false),
+            // A store that does not take a key takes no call for later either.
+            Reason::NotWritten { .. } => (true, false),
             // Too late to begin; an answer from here is still an answer.
             Reason::Expired => (true, false),
             _ => (true, true),
         };
         let queue = queue && on_denied == OnDenied::Queue;
         let last = match on_denied {
+            _ if matches!(refusal.reason, Reason::NotWritten { .. }) => Next::Refuse,
             OnDenied::Refuse => Next::Refuse,
             OnDenied::Queue if queue => Next::Try(Step::Queue),
             OnDenied::Queue | OnDenied::DeadLetter => Next::Try(Step::DeadLetter),

@@ -1,18 +1,27 @@
 //! The table of keys as an actor.
 
-use std::time::Instant;
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicBool},
+    time::Instant,
+};
 
 use actix::{Actor, Context, Handler};
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
 use super::{
-    Answered, Asked, Claim, ClaimGrant, Claimed, Decision, End, KeyReport, KeySnapshot, Keys, Response, Told, Waiter,
+    Answered, Asked, Claim, ClaimGrant, Claimed, Decision, End, FoundKey, IdempotencyConfig, Keep, KeyReport,
+    KeySnapshot, Keys, Mine, Response, Told, Waiter,
+    disk::{Disk, Owner},
+    grant::Held,
 };
 use crate::{
     clock::Clock,
-    ids::VendorId,
+    ids::{OperationId, VendorId},
     kernel::{Fenced, Incarnation, Published, Resident},
+    profile::Repeat,
+    store::Store,
 };
 
 type Caller<V> = oneshot::Sender<Answered<V>>;
@@ -24,33 +33,51 @@ impl<V> Waiter for Caller<V> {
 }
 
 /// What every incarnation is made of.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct KeyParts {
     /// Whose keys.
     pub vendor: VendorId,
+    /// Where they are remembered.
+    pub store: Arc<dyn Store>,
     /// The clocks.
     pub clock: Clock,
     /// Where the figures are shown; begin it with [`KeySnapshot::empty`].
     pub shown: Published<KeySnapshot>,
 }
 
-/// Guards one vendor's keys. `V` is the stored answer, cheap to clone (an `Arc`).
-pub struct IdempotencyActor<V: Clone + Send + Sync + 'static> {
-    inc: Incarnation<Self>,
-    parts: KeyParts,
+fn disk_of(parts: &KeyParts) -> Disk {
+    Disk { vendor: parts.vendor.clone(), store: parts.store.clone(), clock: parts.clock.clone() }
 }
 
-impl<V: Clone + Send + Sync + 'static> IdempotencyActor<V> {
+/// Guards one vendor's keys. `V` is the stored answer, cheap to clone.
+pub struct IdempotencyActor<V: Keep> {
+    inc: Incarnation<Self>,
+    parts: KeyParts,
+    disk: Disk,
+}
+
+impl<V: Keep> IdempotencyActor<V> {
     /// One incarnation.
     pub fn new(inc: Incarnation<Self>, parts: KeyParts) -> Self {
-        Self { inc, parts }
+        let disk = disk_of(&parts);
+        Self { inc, parts, disk }
     }
 
-    fn claim(&self, asked: Asked, now: Instant) -> Result<Claimed<V>, Fenced> {
+    /// The table as an earlier process left it, before the actor starts.
+    pub fn table(config: IdempotencyConfig, found: Vec<FoundKey>, parts: &KeyParts) -> Keys<V, Caller<V>> {
+        let keep = config.keep;
+        let mut keys = Keys::new(config);
+        let forgotten = keys.take_in(found.into_iter().map(|found| found.left(keep, &parts.clock)).collect());
+        disk_of(parts).forget(forgotten);
+        keys
+    }
+
+    fn claim(&self, claim: Claim<V>, now: Instant) -> Result<Claimed<V>, Fenced> {
+        let Claim { asked, operation, repeat, .. } = claim;
         let (decision, joined) = self.inc.commit(
             |keys| keys.decide_claim(&asked, now),
             |keys, decision| {
-                keys.apply_claim(&asked, &decision, now);
+                self.disk.forget(keys.apply_claim(&asked, &decision, now));
                 let joined = matches!(decision, Decision::Join).then(oneshot::channel).map(|(caller, answer)| {
                     keys.join(&asked.key, caller);
                     answer
@@ -60,7 +87,7 @@ impl<V: Clone + Send + Sync + 'static> IdempotencyActor<V> {
         )?;
         self.log(&asked, &decision);
         Ok(match (decision, joined) {
-            (Decision::Mine(claim), _) => Claimed::Mine(ClaimGrant::new(asked.key, claim, &self.inc)),
+            (Decision::Mine(mine), _) => Claimed::Mine(self.grant(asked, mine, operation, repeat)),
             (Decision::Stored { call, answer }, _) => Claimed::Stored { call, answer },
             (Decision::Unknown { call }, _) => Claimed::Unknown { call },
             (Decision::Full { what, held, limit }, _) => Claimed::Full { what, held, limit },
@@ -69,6 +96,34 @@ impl<V: Clone + Send + Sync + 'static> IdempotencyActor<V> {
             // Cannot be; an answer that never comes makes the caller claim again.
             (Decision::Join, None) => Claimed::Joined(oneshot::channel().1),
         })
+    }
+
+    fn grant(&self, asked: Asked, mine: Mine, operation: OperationId, repeat: Repeat) -> ClaimGrant<V> {
+        let held = Held {
+            disk: self.disk.clone(),
+            key: asked.key,
+            owner: Owner { call: asked.call, fingerprint: asked.fingerprint },
+            since: mine.since,
+            operation,
+            repeat,
+            reports: self.inc.reports().clone(),
+            may_be_on_disk: AtomicBool::new(mine.again),
+            written: AtomicBool::new(false),
+        };
+        ClaimGrant::new(held, mine)
+    }
+
+    /// What was found out of a key changes what is on disk, in the order in which it changes the table.
+    fn write_down(&self, keys: &Keys<V, Caller<V>>, report: &KeyReport<V>) {
+        let KeyReport::Resolved { key, call, end } = report else { return };
+        let set = match (end, keys.fingerprint_of(key)) {
+            (End::Done(answer), Some(fingerprint)) => {
+                self.disk.done(key, Owner { call: *call, fingerprint }, answer).unwrap_or_default()
+            }
+            (End::Free | End::Parked(_), _) => self.disk.freed(key),
+            (End::Done(_), None) | (End::Unknown, _) => return,
+        };
+        drop(self.disk.store.commit(set)); // queued when asked for; the store says when it fails
     }
 
     fn log(&self, asked: &Asked, decision: &Decision<V>) {
@@ -94,11 +149,11 @@ impl<V: Clone + Send + Sync + 'static> IdempotencyActor<V> {
     }
 }
 
-impl<V: Clone + Send + Sync + 'static> Actor for IdempotencyActor<V> {
+impl<V: Keep> Actor for IdempotencyActor<V> {
     type Context = Context<Self>;
 }
 
-impl<V: Clone + Send + Sync + 'static> Resident for IdempotencyActor<V> {
+impl<V: Keep> Resident for IdempotencyActor<V> {
     type State = Keys<V, Caller<V>>;
     type Report = KeyReport<V>;
 
@@ -108,7 +163,11 @@ impl<V: Clone + Send + Sync + 'static> Resident for IdempotencyActor<V> {
         let unknown = matches!(report, KeyReport::Ended { end: End::Unknown, .. });
         let told = self.inc.commit(
             |keys| keys.decide_report(report).then(|| report.clone()),
-            |keys, report| report.and_then(|report| keys.apply_report(report, now)),
+            |keys, report| {
+                let report = report?;
+                self.write_down(keys, &report);
+                keys.apply_report(report, now)
+            },
         );
         let Ok(Some(Told { joined, answer })) = told else { return };
         if unknown {
@@ -129,7 +188,7 @@ impl<V: Clone + Send + Sync + 'static> Resident for IdempotencyActor<V> {
         self.inc.begin("expire", None);
         let now = self.parts.clock.now();
         // Fenced: the successor has the same deadline.
-        let _ = self.inc.commit(|_| (), |keys, ()| keys.expire(now));
+        let _ = self.inc.commit(|_| (), |keys, ()| self.disk.forget(keys.expire(now)));
     }
 
     fn publish(&mut self) {
@@ -138,18 +197,18 @@ impl<V: Clone + Send + Sync + 'static> Resident for IdempotencyActor<V> {
     }
 }
 
-impl<V: Clone + Send + Sync + 'static> Handler<Claim<V>> for IdempotencyActor<V> {
+impl<V: Keep> Handler<Claim<V>> for IdempotencyActor<V> {
     type Result = Response<V>;
 
     fn handle(&mut self, claim: Claim<V>, _: &mut Context<Self>) -> Response<V> {
         self.inc.begin("claim", Some(claim.asked.call));
         let now = self.parts.clock.now();
-        Response(self.claim(claim.asked, now).ok())
+        Response(self.claim(claim, now).ok())
     }
 }
 
-impl<V: Clone + Send + Sync + 'static> std::fmt::Debug for IdempotencyActor<V> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl<V: Keep> fmt::Debug for IdempotencyActor<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "IdempotencyActor({})", self.parts.vendor)
     }
 }

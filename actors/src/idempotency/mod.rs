@@ -36,14 +36,36 @@
 //! | callers joined to one key | 1,000 | refused as full |
 //! | life of a done key | 24 h | forgotten |
 //!
+//! | answer of a done key on disk | 64 KiB ([`ANSWER_MAX_BYTES`]) | a repeat after a restart is done, with no body |
+//! | wait for the store | 5 s | see below |
+//!
 //! Keys in flight, parked and unknown ones are never forgotten to make room.
+//!
+//! # On disk
+//!
+//! One row a key in `keys`, and rows behind it for an answer above 3 KiB; the engine counts them (`Table::counter`).
+//! Records carry a version byte; one of an unknown version is set aside, never a panic. Written are
+//!
+//! - a *claim*, before the first byte of a call that may not always be repeated leaves (`Ticket::write_ahead`). A process
+//!   that dies then leaves an unknown key behind, not a free one. A call that a guard refuses before costs no write;
+//! - the *end* of a call, before anybody hears of it: done with its answer; or nothing any more, after a definite failure
+//!   and when the call is parked, for then its letter says what stands for the key. An unknown end leaves the claim.
+//!
+//! A store that is full or does not answer: a call that may never be repeated is refused before it is sent
+//! (`Reason::NotWritten`); all others go on, and what was not written is logged and counted (`not_written_total`).
+//! A done key leaves the disk when it leaves memory, 256 in a set, so no index by time is needed and no sweep reads the disk;
+//! a start reads every row once, 512 at a time, and deletes those whose time is over by the calendar.
 //!
 //! # What happens on restart
 //!
 //! The table and the callers who joined live in the vault: a crash of the actor loses neither. Ends of claims are reports,
 //! which are delivered until they are applied. A report that crashes the actor again and again is set aside by the kernel;
-//! its key then stays in flight, which blocks that key and sends nothing twice. After a restart of the *process* the table
-//! is empty but for the keys of unknown and parked calls, which the runtime puts back by [`KeyReport::Restored`].
+//! its key then stays in flight, which blocks that key and sends nothing twice.
+//!
+//! Of the process: done keys answer repeats until their time is over, as the calendar says. A claim that was written and has no
+//! end is unknown. A parked call, which the runtime puts back by [`KeyReport::Restored`], says better than its own claim what
+//! stands for its key. Since when a key may have been sent is kept too ([`ClaimGrant::sent_before`]): a vendor's window does
+//! not begin anew with a restart or a replay.
 //!
 //! # What it never does
 //!
@@ -55,7 +77,14 @@ mod actor;
 mod canonical;
 mod config;
 #[cfg(feature = "runtime")]
+mod disk;
+#[cfg(feature = "runtime")]
+mod grant;
+#[cfg(feature = "runtime")]
 mod message;
+mod protocol;
+#[cfg_attr(not(feature = "runtime"), allow(dead_code, reason = "only the disk writes and reads records"))]
+mod record;
 mod snapshot;
 mod state;
 
@@ -66,6 +95,11 @@ pub use canonical::{
 };
 pub use config::IdempotencyConfig;
 #[cfg(feature = "runtime")]
-pub use message::{Claim, ClaimGrant, Claimed, Response};
+pub use disk::{ANSWER_MAX_BYTES, FoundKey, Keep, load};
+#[cfg(feature = "runtime")]
+pub use grant::ClaimGrant;
+#[cfg(feature = "runtime")]
+pub use message::{Claim, Claimed, Response};
+pub use protocol::{Answered, Asked, Decision, End, Forgotten, KeyReport, LeftKey, Mine, Told, Waiter};
 pub use snapshot::{KeySnapshot, KeyTotals};
-pub use state::{Answered, Asked, Decision, End, KeyReport, Keys, Told, Waiter};
+pub use state::Keys;

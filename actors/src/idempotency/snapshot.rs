@@ -38,6 +38,8 @@ pub struct KeyTotals {
     pub full_total: u64,
     /// Stored answers forgotten before their time, to make room.
     pub evicted_total: u64,
+    /// What was to be remembered and the store did not take: after a restart it is not known.
+    pub not_written_total: u64,
 }
 
 impl KeySnapshot {

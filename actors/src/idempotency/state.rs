@@ -5,146 +5,21 @@ use std::{
     time::Instant,
 };
 
-use super::{Fingerprint, IdempotencyConfig, KeySnapshot, KeyTotals};
+use jiff::Timestamp;
+
+use super::{
+    Answered, Asked, Decision, End, Fingerprint, Forgotten, IdempotencyConfig, KeyReport, KeySnapshot, KeyTotals,
+    LeftKey, Mine, Told, Waiter,
+};
 use crate::{
     call::IdempotencyKey,
     ids::{CallId, GrantId, VendorId},
 };
 
-/// A caller that waits for the end of a key it does not own.
-pub trait Waiter {
-    /// True when nobody waits there any more.
-    fn is_gone(&self) -> bool;
-}
-
-/// What a call says when it wants a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
-    /// Which key.
-    pub key: IdempotencyKey,
-    /// Of the payload it stands for.
-    pub fingerprint: Fingerprint,
-    /// Who asks.
-    pub call: CallId,
-    /// True when this call's own unknown effect may be tried again with the same key: the profile allows it
-    /// (`Repeat::WithKey`, `Repeat::Always`), or a person ordered it. It never opens another call's unknown key.
-    pub again: bool,
-}
-
-/// What the table says to a claim.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision<V> {
-    /// The key is the caller's, under this claim. A call that already owns it gets it again under a new claim, so that
-    /// what a lost answer still reports is of an old period.
-    Mine(GrantId),
-    /// Another call has it in flight: wait for its end.
-    Join,
-    /// It is done; this is the stored answer.
-    Stored {
-        /// The call that did it.
-        call: CallId,
-        /// What it came to.
-        answer: V,
-    },
-    /// The key stands for another payload.
-    Conflict,
-    /// Its effect is unknown: nobody may send it again before somebody finds out.
-    Unknown {
-        /// The call that left it so; may be the caller itself.
-        call: CallId,
-    },
-    /// No room.
-    Full {
-        /// `keys`, or `callers joined to one key`.
-        what: &'static str,
-        /// How many there are.
-        held: usize,
-        /// How many there may be.
-        limit: usize,
-    },
-}
-
-/// How a claim ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End<V> {
-    /// The effect is done, or the vendor took it on: this answer answers every repeat.
-    Done(V),
-    /// There was no effect yet, and the call is parked: this answer answers every repeat, until the same call takes the key
-    /// up again. Never forgotten to make room.
-    Parked(V),
-    /// There was definitely no effect: the key may be claimed anew.
-    Free,
-    /// There may have been an effect: the key is blocked until somebody finds out.
-    Unknown,
-}
-
-/// What the table must hear, at least once; applied exactly once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeyReport<V> {
-    /// A claim ended.
-    Ended {
-        /// Which key.
-        key: IdempotencyKey,
-        /// Under which claim; one that is not the present one is ignored.
-        claim: GrantId,
-        /// How.
-        end: End<V>,
-    },
-    /// An unknown effect was found out, by the vendor's callback, by a query, or by a person; or a parked call was given up.
-    Resolved {
-        /// Which key.
-        key: IdempotencyKey,
-        /// The call that left it so; ignored if the key is not unknown or parked by this call.
-        call: CallId,
-        /// What it came to. `Unknown` changes nothing.
-        end: End<V>,
-    },
-    /// Found at the start: a call of an earlier process left the key so. Ignored when the key is there already, when there
-    /// is no room, or when it says anything but `Unknown` or `Parked`.
-    Restored {
-        /// Which key.
-        key: IdempotencyKey,
-        /// Of the payload it stands for.
-        fingerprint: Fingerprint,
-        /// The call that left it so.
-        call: CallId,
-        /// How.
-        end: End<V>,
-    },
-}
-
-/// What a joined caller hears.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answered<V> {
-    /// The owner's answer is its answer.
-    Done {
-        /// The owner.
-        call: CallId,
-        /// What it came to.
-        answer: V,
-    },
-    /// The owner had no effect: claim the key again.
-    Freed,
-    /// The owner's effect is unknown.
-    Unknown {
-        /// The owner.
-        call: CallId,
-    },
-}
-
-/// What is to be told to whom after a report was applied.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Told<V, W> {
-    /// The callers who joined.
-    pub joined: Vec<W>,
-    /// What they hear, each the same.
-    pub answer: Answered<V>,
-}
-
 #[derive(Debug)]
 enum Stage<V, W> {
     InFlight { owner: CallId, claim: GrantId, joined: Vec<W> },
-    Done { call: CallId, answer: V, at: Instant },
+    Done { call: CallId, answer: V, until: Instant },
     Unknown { call: CallId },
     Parked { call: CallId, answer: V },
 }
@@ -152,7 +27,15 @@ enum Stage<V, W> {
 #[derive(Debug)]
 struct Entry<V, W> {
     fingerprint: Fingerprint,
+    /// When it was first claimed for its present effect.
+    since: Timestamp,
     stage: Stage<V, W>,
+}
+
+impl<V, W> Entry<V, W> {
+    fn is_over(&self, now: Instant) -> bool {
+        matches!(self.stage, Stage::Done { until, .. } if until <= now)
+    }
 }
 
 /// The table of one vendor: `V` is a stored answer (cheap to clone), `W` a waiting caller.
@@ -160,7 +43,7 @@ struct Entry<V, W> {
 pub struct Keys<V, W> {
     config: IdempotencyConfig,
     entries: HashMap<IdempotencyKey, Entry<V, W>>,
-    /// Exactly the done keys, oldest first.
+    /// Exactly the done keys, with their last moments, the next first.
     done: VecDeque<(Instant, IdempotencyKey)>,
     unknown: usize,
     parked: usize,
@@ -184,14 +67,16 @@ impl<V, W> Keys<V, W> {
 
     /// When the next stored answer is to be forgotten.
     pub fn next_expiry(&self) -> Option<Instant> {
-        self.done.front().map(|(at, _)| *at + self.config.keep)
+        self.done.front().map(|(until, _)| *until)
     }
 
     /// Forgets the stored answers whose time is over.
-    pub fn expire(&mut self, now: Instant) {
-        while self.next_expiry().is_some_and(|at| at <= now) {
-            self.forget_oldest();
+    pub fn expire(&mut self, now: Instant) -> Forgotten<V> {
+        let mut forgotten = Vec::new();
+        while self.next_expiry().is_some_and(|until| until <= now) {
+            forgotten.extend(self.forget_oldest());
         }
+        forgotten
     }
 
     /// The figures.
@@ -208,48 +93,53 @@ impl<V, W> Keys<V, W> {
         }
     }
 
-    fn forget_oldest(&mut self) -> bool {
-        let Some((_, key)) = self.done.pop_front() else { return false };
-        self.entries.remove(&key);
-        true
+    /// `None` when no key is done.
+    fn forget_oldest(&mut self) -> Option<(IdempotencyKey, V)> {
+        let (_, key) = self.done.pop_front()?;
+        match self.entries.remove(&key)?.stage {
+            Stage::Done { answer, .. } => Some((key, answer)),
+            _ => None, // only done keys are in the queue
+        }
     }
 
-    fn mine(&self) -> Decision<V> {
-        Decision::Mine(GrantId(self.next_claim))
+    /// What the payload of a key is recognised by.
+    pub fn fingerprint_of(&self, key: &IdempotencyKey) -> Option<Fingerprint> {
+        self.entries.get(key).map(|entry| entry.fingerprint)
+    }
+
+    fn mine(&self, since: Timestamp, unknown: bool, again: bool) -> Decision<V> {
+        Decision::Mine(Mine { claim: GrantId(self.next_claim), since, unknown, again })
     }
 }
 
 impl<V: Clone, W: Waiter> Keys<V, W> {
     /// Whose is the key? Changes nothing.
     pub fn decide_claim(&self, asked: &Asked, now: Instant) -> Decision<V> {
-        let Some(entry) = self.entries.get(&asked.key).filter(|entry| !self.is_over(entry, now)) else {
-            return self.decide_new();
+        let Some(entry) = self.entries.get(&asked.key).filter(|entry| !entry.is_over(now)) else {
+            return self.decide_new(asked);
         };
         if entry.fingerprint != asked.fingerprint {
             return Decision::Conflict;
         }
         match &entry.stage {
-            Stage::InFlight { owner, .. } if *owner == asked.call => self.mine(),
+            Stage::InFlight { owner, .. } if *owner == asked.call => self.mine(entry.since, false, true),
             Stage::InFlight { joined, .. } => self.decide_join(joined),
-            Stage::Parked { call, .. } if *call == asked.call => self.mine(),
+            // Nothing of it was ever sent, or it had no effect: its time begins anew.
+            Stage::Parked { call, .. } if *call == asked.call => self.mine(asked.at, false, true),
             Stage::Done { call, answer, .. } | Stage::Parked { call, answer } => {
                 Decision::Stored { call: *call, answer: answer.clone() }
             }
-            Stage::Unknown { call } if asked.again && *call == asked.call => self.mine(),
+            Stage::Unknown { call } if asked.again && *call == asked.call => self.mine(entry.since, true, true),
             Stage::Unknown { call } => Decision::Unknown { call: *call },
         }
     }
 
-    fn is_over(&self, entry: &Entry<V, W>, now: Instant) -> bool {
-        matches!(entry.stage, Stage::Done { at, .. } if at + self.config.keep <= now)
-    }
-
-    fn decide_new(&self) -> Decision<V> {
+    fn decide_new(&self, asked: &Asked) -> Decision<V> {
         let (held, limit) = (self.entries.len(), self.config.keys_max);
         if held >= limit && self.done.is_empty() {
             return Decision::Full { what: "keys", held, limit };
         }
-        self.mine()
+        self.mine(asked.at, false, false)
     }
 
     fn decide_join(&self, joined: &[W]) -> Decision<V> {
@@ -266,19 +156,21 @@ impl<V: Clone, W: Waiter> Keys<V, W> {
     }
 
     /// Does what was decided, at the same `now`. After [`Decision::Join`] the caller is added with [`Self::join`].
-    pub fn apply_claim(&mut self, asked: &Asked, decision: &Decision<V>, now: Instant) {
-        self.expire(now);
+    pub fn apply_claim(&mut self, asked: &Asked, decision: &Decision<V>, now: Instant) -> Forgotten<V> {
+        let mut forgotten = self.expire(now);
         match decision {
-            Decision::Mine(claim) => self.apply_mine(asked, *claim),
+            Decision::Mine(mine) => self.apply_mine(asked, *mine, &mut forgotten),
             Decision::Join => self.totals.joined_total += 1,
             Decision::Stored { .. } => self.totals.replayed_total += 1,
             Decision::Conflict => self.totals.conflicts_total += 1,
             Decision::Full { .. } => self.totals.full_total += 1,
             Decision::Unknown { .. } => {}
         }
+        forgotten
     }
 
-    fn apply_mine(&mut self, asked: &Asked, claim: GrantId) {
+    fn apply_mine(&mut self, asked: &Asked, mine: Mine, forgotten: &mut Forgotten<V>) {
+        let Mine { claim, since, .. } = mine;
         self.next_claim = claim.0 + 1;
         if let Some(entry) = self.entries.get_mut(&asked.key) {
             let joined = match &mut entry.stage {
@@ -293,14 +185,43 @@ impl<V: Clone, W: Waiter> Keys<V, W> {
                     Vec::new()
                 }
             };
+            entry.since = since;
             entry.stage = Stage::InFlight { owner: asked.call, claim, joined };
             return;
         }
-        while self.entries.len() >= self.config.keys_max && self.forget_oldest() {
-            self.totals.evicted_total += 1;
-        }
+        self.make_room(1, forgotten);
         let stage = Stage::InFlight { owner: asked.call, claim, joined: Vec::new() };
-        self.entries.insert(asked.key.clone(), Entry { fingerprint: asked.fingerprint, stage });
+        self.entries.insert(asked.key.clone(), Entry { fingerprint: asked.fingerprint, since, stage });
+    }
+
+    fn make_room(&mut self, places: usize, forgotten: &mut Forgotten<V>) {
+        while self.entries.len() + places > self.config.keys_max {
+            let Some(oldest) = self.forget_oldest() else { return };
+            self.totals.evicted_total += 1;
+            forgotten.push(oldest);
+        }
+    }
+
+    /// Takes in what an earlier process left behind, and forgets what has no room: the answers that would end first, never
+    /// a key whose effect is unknown.
+    pub fn take_in(&mut self, mut left: Vec<LeftKey<V>>) -> Forgotten<V> {
+        left.sort_by_key(|left| left.done.as_ref().map(|(_, until)| *until));
+        for LeftKey { key, fingerprint, call, since, done } in left {
+            let stage = match done {
+                Some((answer, until)) => {
+                    self.done.push_back((until, key.clone()));
+                    Stage::Done { call, answer, until }
+                }
+                None => {
+                    self.unknown += 1;
+                    Stage::Unknown { call }
+                }
+            };
+            self.entries.insert(key, Entry { fingerprint, since, stage });
+        }
+        let mut forgotten = Vec::new();
+        self.make_room(0, &mut forgotten);
+        forgotten
     }
 
     /// Adds a caller that waits for the end of a key in flight.
@@ -320,10 +241,12 @@ impl<V: Clone, W: Waiter> Keys<V, W> {
                 .entries
                 .get(key)
                 .is_some_and(|entry| matches!(&entry.stage, Stage::InFlight { claim, .. } if claim == ended)),
-            KeyReport::Restored { key, end, .. } => {
-                let room = self.entries.len() < self.config.keys_max && !self.entries.contains_key(key);
-                room && matches!(end, End::Unknown | End::Parked(_))
-            }
+            KeyReport::Restored { key, call: by, end, .. } => match self.entries.get(key).map(|entry| &entry.stage) {
+                None => self.entries.len() < self.config.keys_max && matches!(end, End::Unknown | End::Parked(_)),
+                Some(Stage::Unknown { call }) => call == by && matches!(end, End::Parked(_)),
+                Some(_) => false,
+            },
+            KeyReport::NotWritten => true,
             KeyReport::Resolved { end: End::Unknown, .. } => false,
             KeyReport::Resolved { key, call: by, .. } => {
                 let left_by = |stage: &Stage<V, W>| match stage {
@@ -339,9 +262,16 @@ impl<V: Clone, W: Waiter> Keys<V, W> {
     pub fn apply_report(&mut self, report: KeyReport<V>, now: Instant) -> Option<Told<V, W>> {
         let (key, end) = match report {
             KeyReport::Ended { key, end, .. } | KeyReport::Resolved { key, end, .. } => (key, end),
-            KeyReport::Restored { key, fingerprint, call, end } => {
-                let answer = self.put_end(key, fingerprint, call, end, now);
+            KeyReport::Restored { key, fingerprint, call, since, end } => {
+                if self.entries.remove(&key).is_some() {
+                    self.unknown -= 1; // decided so
+                }
+                let answer = self.put_end(key, (fingerprint, since), call, end, now);
                 return Some(Told { joined: Vec::new(), answer });
+            }
+            KeyReport::NotWritten => {
+                self.totals.not_written_total += 1;
+                return None;
             }
         };
         let entry = self.entries.remove(&key)?;
@@ -360,14 +290,14 @@ impl<V: Clone, W: Waiter> Keys<V, W> {
                 return None;
             }
         };
-        let answer = self.put_end(key, entry.fingerprint, owner, end, now);
+        let answer = self.put_end(key, (entry.fingerprint, entry.since), owner, end, now);
         Some(Told { joined, answer })
     }
 
     fn put_end(
         &mut self,
         key: IdempotencyKey,
-        fingerprint: Fingerprint,
+        (fingerprint, since): (Fingerprint, Timestamp),
         call: CallId,
         end: End<V>,
         now: Instant,
@@ -384,12 +314,13 @@ impl<V: Clone, W: Waiter> Keys<V, W> {
             }
             End::Done(answer) => {
                 // The queue is in order whatever clock the caller has.
-                let at = self.done.back().map_or(now, |(last, _)| now.max(*last));
-                self.done.push_back((at, key.clone()));
-                (Stage::Done { call, answer: answer.clone(), at }, Answered::Done { call, answer })
+                let until =
+                    self.done.back().map_or(now + self.config.keep, |(last, _)| (now + self.config.keep).max(*last));
+                self.done.push_back((until, key.clone()));
+                (Stage::Done { call, answer: answer.clone(), until }, Answered::Done { call, answer })
             }
         };
-        self.entries.insert(key, Entry { fingerprint, stage });
+        self.entries.insert(key, Entry { fingerprint, since, stage });
         answer
     }
 }

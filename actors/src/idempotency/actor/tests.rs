@@ -1,8 +1,8 @@
+mod on_disk;
+mod shelf;
+
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
     time::Duration,
 };
 
@@ -10,16 +10,29 @@ use parking_lot::Mutex;
 use tokio::task::LocalSet;
 use uuid::Uuid;
 
+use self::shelf::Shelf;
 use super::*;
 use crate::{
     call::{AcceptedCall, IdempotencyKey},
-    idempotency::{Fingerprint, IdempotencyConfig},
-    ids::{ActorId, CallId, OperationId},
+    clock::SteadyWall,
+    ids::{ActorId, CallId},
     kernel::{Child, Hazard, Launch, Lost, Vault, Worker, ask, testing::Restarts},
     ticket::{Flight, Ticket},
 };
 
 type Table = IdempotencyActor<Arc<str>>;
+
+impl Keep for Arc<str> {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.as_bytes().to_vec()
+    }
+
+    fn from_bytes(_: CallId, bytes: Option<&[u8]>) -> Self {
+        bytes.map_or("not kept", |bytes| std::str::from_utf8(bytes).unwrap()).into()
+    }
+}
+
+const KEEP: Duration = Duration::from_secs(60);
 
 /// Panics at the next so many messages of a name, or replaces the incarnation under its own hands.
 #[derive(Default)]
@@ -45,14 +58,28 @@ struct Scene {
     vault: Arc<Vault<Table>>,
     trap: Arc<Trap>,
     shown: Published<KeySnapshot>,
+    shelf: Shelf,
+    clock: Clock,
 }
 
 impl Scene {
     fn new() -> Self {
-        let config = IdempotencyConfig { keep: Duration::from_secs(60), keys_max: 10, joined_max: 3 };
+        let noon = "2026-11-24T12:00:00Z".parse().unwrap();
+        Self::on(Shelf::default(), Clock::new(SteadyWall::starting_at(noon)), Vec::new())
+    }
+
+    /// A process on what an earlier one left on the shelf.
+    async fn after(earlier: &Self) -> Self {
+        let (shelf, clock) = (earlier.shelf.clone(), earlier.clock.clone());
+        let found = super::super::load(&shelf, clock.wall(), |_| KEEP).await.unwrap();
+        Self::on(shelf, clock, found)
+    }
+
+    fn on(shelf: Shelf, clock: Clock, found: Vec<FoundKey>) -> Self {
+        let config = IdempotencyConfig { keep: KEEP, keys_max: 10, joined_max: 3 };
         let vendor = VendorId::new("retell").unwrap();
         let shown = Published::new(KeySnapshot::empty(vendor.clone(), &config));
-        let parts = KeyParts { vendor, clock: Clock::default(), shown: shown.clone() };
+        let parts = KeyParts { vendor, store: Arc::new(shelf.clone()), clock: clock.clone(), shown: shown.clone() };
         let trap = Arc::new(Trap::default());
         let launch = Launch {
             id: ActorId::new("retell/idempotency"),
@@ -60,14 +87,19 @@ impl Scene {
             overseer: Restarts::after(Duration::from_millis(1)),
             hazard: trap.clone(),
         };
-        let vault = Vault::new(launch, Keys::new(config), move |inc| Table::new(inc, parts.clone()));
+        let state = Table::table(config, found, &parts);
+        let vault = Vault::new(launch, state, move |inc| Table::new(inc, parts.clone()));
         vault.launch();
-        Self { vault, trap, shown }
+        Self { vault, trap, shown, shelf, clock }
     }
 
     async fn claim_once(&self, by: u128) -> Result<Claimed<Arc<str>>, Lost> {
+        self.claim_as(by, Repeat::Never).await
+    }
+
+    async fn claim_as(&self, by: u128, repeat: Repeat) -> Result<Claimed<Arc<str>>, Lost> {
         let key = IdempotencyKey("key".into());
-        ask(self.vault.address(), Claim::new(key, Fingerprint([0; 32]), CallId(Uuid::from_u128(by)))).await
+        ask(self.vault.address(), Claim::new(key, &accepted(by), repeat, self.clock.wall())).await
     }
 
     /// As the attempt loop does: a question lost with a crash is asked again.
@@ -104,6 +136,11 @@ fn call(number: u128) -> CallId {
     CallId(Uuid::from_u128(number))
 }
 
+fn accepted(number: u128) -> AcceptedCall {
+    let (vendor, operation) = (VendorId::new("retell").unwrap(), OperationId::new("create-phone-call").unwrap());
+    AcceptedCall::new(call(number), vendor, operation, serde_json::json!({}), Clock::default().wall())
+}
+
 fn done(text: &str) -> End<Arc<str>> {
     End::Done(text.into())
 }
@@ -117,7 +154,7 @@ async fn concurrent_repeats_join_and_a_later_one_gets_the_stored_answer() {
     on_stage(async |scene| {
         let grant = scene.mine(1).await;
         let (second, third) = (scene.joined(2).await, scene.joined(3).await);
-        grant.finish(done("ring"));
+        grant.finish(done("ring")).await;
         let expected = Answered::Done { call: call(1), answer: "ring".into() };
         assert_eq!((second.await.unwrap(), third.await.unwrap()), (expected.clone(), expected));
         let Claimed::Stored { call: first, answer } = scene.claim(4).await else { panic!("not stored") };
@@ -138,7 +175,7 @@ async fn callers_who_joined_survive_the_restart_of_the_table() {
         let third = scene.joined(3).await;
         assert_eq!(scene.restarts(), 2);
         scene.trap.ends.store(2, SeqCst);
-        grant.finish(done("ring"));
+        grant.finish(done("ring")).await;
         assert!(matches!(second.await.unwrap(), Answered::Done { .. }));
         assert!(matches!(third.await.unwrap(), Answered::Done { .. }));
         assert_eq!(scene.restarts(), 4);
@@ -155,7 +192,7 @@ async fn a_claim_lost_with_a_crash_is_asked_again_and_granted() {
         let again = scene.mine(1).await;
         drop(grant);
         let second = scene.joined(2).await;
-        again.finish(done("ring"));
+        again.finish(done("ring")).await;
         assert!(matches!(second.await.unwrap(), Answered::Done { .. }), "the lost grant could not free the key");
     })
     .await;
@@ -169,7 +206,7 @@ async fn a_table_replaced_in_the_middle_of_a_message_changes_nothing_and_its_suc
         let grant = scene.mine(1).await;
         let second = scene.joined(2).await;
         *scene.trap.replace.lock() = Some(scene.vault.clone());
-        grant.finish(done("ring"));
+        grant.finish(done("ring")).await;
         assert!(matches!(second.await.unwrap(), Answered::Done { .. }));
         assert_eq!(scene.restarts(), 2);
     })
@@ -183,8 +220,8 @@ async fn a_claim_dropped_before_anything_was_sent_frees_the_key() {
         let second = scene.joined(2).await;
         drop(grant);
         assert_eq!(second.await.unwrap(), Answered::Freed);
-        scene.mine(2).await.finish(End::Free);
-        scene.mine(3).await.finish(End::Free);
+        scene.mine(2).await.finish(End::Free).await;
+        scene.mine(3).await.finish(End::Free).await;
     })
     .await;
 }
@@ -207,10 +244,8 @@ async fn a_claim_dropped_after_sending_blocks_the_key_until_it_is_resolved() {
 }
 
 fn ticket() -> (Ticket, Flight) {
-    let (vendor, operation) = (VendorId::new("retell").unwrap(), OperationId::new("create-phone-call").unwrap());
-    let accepted = AcceptedCall::new(call(1), vendor, operation, serde_json::json!({}), Clock::default().wall());
     let deadline = crate::clock::now() + Duration::from_secs(60);
-    let (ticket, flight, _) = Ticket::issue(Arc::new(accepted), 1, deadline, tracing::Span::none());
+    let (ticket, flight, _) = Ticket::issue(Arc::new(accepted(1)), 1, deadline, tracing::Span::none());
     (ticket, flight)
 }
 
@@ -238,7 +273,7 @@ async fn an_asker_that_went_away_leaves_no_key_in_flight() {
         let (mut asking, waiting) = (Box::pin(scene.claim_once(1)), std::future::ready(()));
         tokio::select! { biased; _ = &mut asking => panic!("too fast"), () = waiting => {} }
         drop(asking);
-        scene.mine(2).await.finish(End::Free);
+        scene.mine(2).await.finish(End::Free).await;
     })
     .await;
 }
@@ -252,7 +287,7 @@ async fn too_many_joined_callers_are_refused_with_the_figures_and_those_who_left
         assert_eq!((what, held, limit), ("callers joined to one key", 3, 3));
         drop(first);
         let fifth = scene.joined(5).await;
-        grant.finish(done("ring"));
+        grant.finish(done("ring")).await;
         assert!(matches!(fifth.await.unwrap(), Answered::Done { .. }));
     })
     .await;
@@ -261,7 +296,7 @@ async fn too_many_joined_callers_are_refused_with_the_figures_and_those_who_left
 #[tokio::test(start_paused = true)]
 async fn a_stored_answer_is_forgotten_by_itself() {
     on_stage(async |scene| {
-        scene.mine(1).await.finish(done("ring"));
+        scene.mine(1).await.finish(done("ring")).await;
         assert!(matches!(scene.claim(2).await, Claimed::Stored { .. }));
         tokio::time::advance(Duration::from_secs(59)).await;
         assert!(matches!(scene.claim(2).await, Claimed::Stored { .. }));
@@ -269,7 +304,7 @@ async fn a_stored_answer_is_forgotten_by_itself() {
         scene.trap.ends.store(1, SeqCst);
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!((scene.shown.get().stored, scene.restarts()), (0, 1), "after a crash at it, too");
-        scene.mine(3).await.finish(End::Free);
+        scene.mine(3).await.finish(End::Free).await;
     })
     .await;
 }

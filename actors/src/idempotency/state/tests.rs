@@ -33,7 +33,8 @@ fn call(number: u8) -> CallId {
 }
 
 fn asked(key_number: u8, print: u8, by: u8) -> Asked {
-    Asked { key: key(key_number), fingerprint: Fingerprint([print; 32]), call: call(by), again: false }
+    let at = Timestamp::UNIX_EPOCH;
+    Asked { key: key(key_number), fingerprint: Fingerprint([print; 32]), call: call(by), at, again: false }
 }
 
 fn claim(table: &mut Table, asked: &Asked, now: Instant) -> Decision<u64> {
@@ -44,7 +45,7 @@ fn claim(table: &mut Table, asked: &Asked, now: Instant) -> Decision<u64> {
 
 fn mine(table: &mut Table, asked: &Asked, now: Instant) -> GrantId {
     match claim(table, asked, now) {
-        Decision::Mine(claim) => claim,
+        Decision::Mine(mine) => mine.claim,
         other => panic!("not mine: {other:?}"),
     }
 }
@@ -188,11 +189,63 @@ fn callers_who_went_away_make_room_for_others() {
     assert_eq!(end(&mut table, 1, first, End::Free, now).unwrap().joined, [patient, caller(4)]);
 }
 
+fn restored(key_number: u8, by: u8, end: End<u64>) -> KeyReport<u64> {
+    let since = Timestamp::UNIX_EPOCH;
+    KeyReport::Restored { key: key(key_number), fingerprint: Fingerprint([0; 32]), call: call(by), since, end }
+}
+
+fn left(number: u8, done: Option<(u64, Instant)>) -> LeftKey<u64> {
+    let since = Timestamp::from_second(i64::from(number)).unwrap();
+    LeftKey { key: key(number), fingerprint: Fingerprint([0; 32]), call: call(number), since, done }
+}
+
+#[test]
+fn keys_of_an_earlier_process_answer_repeats_to_their_end_and_unknown_ones_stay_whatever_the_room() {
+    let (mut table, now) = (Table::new(config(3, 10)), clock::now());
+    let until = |seconds| now + Duration::from_secs(seconds);
+    let found = vec![left(4, Some((4, until(40)))), left(1, None), left(3, Some((3, until(30)))), left(2, None)];
+    assert_eq!(table.take_in(found), [(key(3), 3)], "no room: the one that would end first");
+    assert_eq!(table.next_expiry(), Some(until(40)));
+    assert_eq!(claim(&mut table, &asked(1, 0, 9), now), Decision::Unknown { call: call(1) });
+    assert_eq!(claim(&mut table, &asked(4, 9, 9), now), Decision::Conflict);
+    assert_eq!(claim(&mut table, &asked(4, 0, 9), now), Decision::Stored { call: call(4), answer: 4 });
+    assert_eq!(table.expire(until(40)), [(key(4), 4)]);
+    mine(&mut table, &asked(4, 9, 9), until(40));
+}
+
+#[test]
+fn a_key_taken_up_again_after_an_unknown_effect_says_since_when_it_may_have_been_sent() {
+    let (mut table, now) = (Table::new(config(10, 10)), clock::now());
+    let at = |second, again| Asked { at: Timestamp::from_second(second).unwrap(), again, ..asked(1, 0, 1) };
+    let mut taken = |asked: &Asked, ends: End<u64>| {
+        let Decision::Mine(mine) = claim(&mut table, asked, now) else { panic!("not mine") };
+        end(&mut table, 1, mine.claim, ends, now);
+        (mine.since.as_second(), mine.unknown, mine.again)
+    };
+    assert_eq!(taken(&at(10, false), End::Parked(7)), (10, false, false));
+    assert_eq!(taken(&at(20, false), End::Unknown), (20, false, true), "nothing was sent before: its time begins anew");
+    assert_eq!(taken(&at(30, true), End::Unknown), (20, true, true));
+    assert_eq!(taken(&at(40, true), End::Free), (20, true, true), "however often");
+    assert_eq!(taken(&at(50, false), End::Free), (50, false, false));
+}
+
+#[test]
+fn a_parked_call_says_better_than_its_own_interrupted_claim_what_stands_for_its_key() {
+    let (mut table, now) = (Table::new(config(10, 10)), clock::now());
+    table.take_in(vec![left(1, None), left(2, None), left(3, Some((3, now + KEEP)))]);
+    assert!(report(&mut table, restored(1, 1, End::Parked(7)), now).is_some());
+    assert!(report(&mut table, restored(2, 9, End::Parked(7)), now).is_none(), "of another call");
+    assert!(report(&mut table, restored(3, 3, End::Unknown), now).is_none(), "it is done");
+    assert_eq!(claim(&mut table, &asked(1, 0, 9), now), Decision::Stored { call: call(1), answer: 7 });
+    assert_eq!(claim(&mut table, &asked(2, 0, 9), now), Decision::Unknown { call: call(2) });
+    let shown = table.snapshot(VendorId::new("v").unwrap());
+    assert_eq!((shown.parked, shown.unknown, shown.stored), (1, 1, 1));
+}
+
 #[test]
 fn what_the_store_remembers_as_unknown_is_blocked_from_the_start() {
     let (mut table, now) = (Table::new(config(1, 10)), clock::now());
-    let left =
-        |n| KeyReport::Restored { key: key(n), fingerprint: Fingerprint([0; 32]), call: call(n), end: End::Unknown };
+    let left = |n| restored(n, n, End::Unknown);
     assert!(table.decide_report(&left(1)) && table.apply_report(left(1), now).is_some());
     assert!(!table.decide_report(&left(1)), "there already");
     assert!(!table.decide_report(&left(2)), "no room");
@@ -255,7 +308,10 @@ impl Model {
     }
 
     /// What the table should say; `Mine` with the claim it said.
-    fn expect(&mut self, (key, print, by, again): (u8, u8, u8, bool), claim: GrantId) -> Decision<u64> {
+    fn expect(&mut self, (key, print, by, again): (u8, u8, u8, bool), said: Mine) -> Decision<u64> {
+        let claim = said.claim;
+        let since = Timestamp::UNIX_EPOCH;
+        let mine = |unknown, again| Decision::Mine(Mine { claim, since, unknown, again });
         let held = self.0.len();
         let done = self.0.iter().position(|(_, _, is)| matches!(is, Is::Done { .. }));
         let Some((_, known, is)) = self.find(key) else {
@@ -266,7 +322,7 @@ impl Model {
                 self.0.remove(oldest);
             }
             self.0.push((key, print, Is::InFlight { owner: by, claim, joined: Vec::new() }));
-            return Decision::Mine(claim);
+            return mine(false, false);
         };
         if *known != print {
             return Decision::Conflict;
@@ -274,7 +330,7 @@ impl Model {
         match is {
             Is::InFlight { owner, claim: old, .. } if *owner == by => {
                 *old = claim;
-                Decision::Mine(claim)
+                mine(false, true)
             }
             Is::InFlight { joined, .. } => {
                 let held = joined.iter().filter(|caller| !caller.is_gone()).count();
@@ -286,12 +342,12 @@ impl Model {
             Is::Done { by, answer, .. } => Decision::Stored { call: call(*by), answer: *answer },
             Is::Unknown { by: left } if again && *left == by => {
                 *is = Is::InFlight { owner: by, claim, joined: Vec::new() };
-                Decision::Mine(claim)
+                mine(true, true)
             }
             Is::Unknown { by } => Decision::Unknown { call: call(*by) },
             Is::Parked { by: left, .. } if *left == by => {
                 *is = Is::InFlight { owner: by, claim, joined: Vec::new() };
-                Decision::Mine(claim)
+                mine(false, true)
             }
             Is::Parked { by, answer } => Decision::Stored { call: call(*by), answer: *answer },
         }
@@ -342,7 +398,8 @@ impl Run {
 
     fn claim(&mut self, number: u8, print: u8, by: u8, again: bool) {
         let said = claim(&mut self.table, &Asked { again, ..asked(number, print, by) }, self.now);
-        let fresh = if let Decision::Mine(claim) = said { claim } else { GrantId(0) };
+        let nobody = Mine { claim: GrantId(0), since: Timestamp::UNIX_EPOCH, unknown: false, again: false };
+        let fresh = if let Decision::Mine(mine) = said { mine } else { nobody };
         self.model.expire(self.now);
         assert_eq!(said, self.model.expect((number, print, by, again), fresh));
         if said == Decision::Join {
