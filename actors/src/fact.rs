@@ -34,6 +34,31 @@ impl std::fmt::Display for BreakerState {
     }
 }
 
+/// Who decides what a breaker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerMode {
+    /// Its rules.
+    Automatic,
+    /// An operator: every call is refused.
+    ForcedOpen,
+    /// An operator: every call passes.
+    ForcedClosed,
+    /// An operator: every call passes, and it is said when the rules would have opened it.
+    MetricsOnly,
+}
+
+impl std::fmt::Display for BreakerMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Automatic => "automatic",
+            Self::ForcedOpen => "forced open",
+            Self::ForcedClosed => "forced closed",
+            Self::MetricsOnly => "counting only",
+        })
+    }
+}
+
 /// The end of an accepted call. Exclusive: a call is in exactly one of these, and a replay moves it from one to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -122,6 +147,26 @@ pub enum Fact {
         cause: Arc<str>,
         /// For open: when a probe may pass.
         retry_at: Option<Timestamp>,
+    },
+    /// An operator's order to a breaker began or ended.
+    BreakerModeChanged {
+        /// The vendor.
+        vendor: VendorId,
+        /// Who decides now.
+        mode: BreakerMode,
+        /// When the order ends, if one is in force.
+        until: Option<Timestamp>,
+        /// Why, and who says so.
+        reason: Arc<str>,
+    },
+    /// A breaker that only counts would have opened. Stated once for each opening there would have been.
+    BreakerWouldOpen {
+        /// The vendor.
+        vendor: VendorId,
+        /// The numbers.
+        cause: Arc<str>,
+        /// Until when it would be open. Before that it is not stated again.
+        until: Timestamp,
     },
     /// A lane refused because its queue is full. Summarised: at most one a second.
     LaneSaturated {

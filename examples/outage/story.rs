@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use mainstay::{
     Clay, Credits, Retell, VendorConfig,
     actors::{
-        breaker::BreakerConfig,
+        breaker::{BreakerConfig, Window},
         bulkhead::Rate,
         clock::{SystemWall, WallClock},
     },
@@ -118,7 +118,7 @@ fn zone_of_noon() -> String {
 fn shorten(breaker: &mut BreakerConfig, open_for: Duration) {
     if let Some(rate) = &mut breaker.rate {
         rate.open_for = open_for;
-        rate.window = Duration::from_secs(10);
+        rate.window = Window::Time(Duration::from_secs(10));
     }
     if let Some(streak) = &mut breaker.streak {
         streak.open_for = open_for;

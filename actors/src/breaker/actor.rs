@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Instant};
 
 use actix::{Actor, Context, Handler};
 
-use super::{Breaker, BreakerSnapshot, Reset, Transition};
+use super::{Breaker, BreakerSnapshot, Control, Figures, Notice, Transition};
 use crate::{
     clock::{Clock, Rng},
-    fact::{BreakerState, Fact, FactSink},
+    fact::{BreakerMode, BreakerState, Fact, FactSink},
     grant::GrantReport,
     ids::{GrantId, VendorId},
     kernel::{Door, DoorFull, Fenced, Hop, Incarnation, Published, Resident},
@@ -48,8 +48,8 @@ impl BreakerActor {
     /// the timer.
     fn catch_up(&self, now: Instant) -> Result<(), Fenced> {
         let spread = || self.parts.rng.unit();
-        let change = self.inc.commit(|s| s.decide_deadline(now, spread), Breaker::apply)?;
-        self.announce(change);
+        let notices = self.inc.commit(|s| s.decide_deadline(now, spread), Breaker::apply)?;
+        self.announce(notices);
         Ok(())
     }
 
@@ -57,16 +57,17 @@ impl BreakerActor {
         let now = self.parts.clock.now();
         self.catch_up(now)?;
         let spread = || self.parts.rng.unit();
-        let change = self.inc.commit(|s| s.decide_report(now, report, spread), Breaker::apply)?;
-        self.announce(change);
+        let notices = self.inc.commit(|s| s.decide_report(now, report, spread), Breaker::apply)?;
+        self.announce(notices);
         Ok(())
     }
 
-    fn reset(&self) -> Result<BreakerState, Fenced> {
+    fn control(&self, control: &Control) -> Result<BreakerState, Fenced> {
         let now = self.parts.clock.now();
-        let decide = |s: &Breaker| (s.state(), s.decide_reset(now));
-        let (was, change) = self.inc.commit(decide, |s, (was, change)| (was, s.apply(change)))?;
-        self.announce(change);
+        self.catch_up(now)?;
+        let decide = |s: &Breaker| (s.state(), s.decide_control(now, control));
+        let (was, notices) = self.inc.commit(decide, |s, (was, change)| (was, s.apply(change)))?;
+        self.announce(notices);
         Ok(was)
     }
 
@@ -77,17 +78,24 @@ impl BreakerActor {
         }
     }
 
-    fn announce(&self, transition: Option<Transition>) {
-        let Some(change) = transition else { return };
-        log(&self.parts.vendor, &change);
-        self.parts.facts.state(Fact::BreakerChanged {
-            vendor: self.parts.vendor.clone(),
-            from: change.from,
-            to: change.to,
-            generation: change.generation,
-            cause: change.cause,
-            retry_at: change.retry_at.map(|at| self.parts.clock.wall_of(at)),
-        });
+    fn announce(&self, notices: Vec<Notice>) {
+        let (vendor, wall_of) = (self.parts.vendor.clone(), |at| self.parts.clock.wall_of(at));
+        for notice in notices {
+            log(&vendor, &notice);
+            let vendor = vendor.clone();
+            self.parts.facts.state(match notice {
+                Notice::Changed(Transition { from, to, generation, cause, retry_at, .. }) => {
+                    let retry_at = retry_at.map(wall_of);
+                    Fact::BreakerChanged { vendor, from, to, generation, cause, retry_at }
+                }
+                Notice::Mode { mode, until, reason } => {
+                    Fact::BreakerModeChanged { vendor, mode, until: until.map(wall_of), reason }
+                }
+                Notice::WouldOpen { cause, until, .. } => {
+                    Fact::BreakerWouldOpen { vendor, cause, until: wall_of(until) }
+                }
+            });
+        }
     }
 }
 
@@ -115,12 +123,12 @@ impl Handler<Hop<Ticket>> for BreakerActor {
     }
 }
 
-impl Handler<Reset> for BreakerActor {
+impl Handler<Control> for BreakerActor {
     type Result = Result<BreakerState, Fenced>;
 
-    fn handle(&mut self, _: Reset, _: &mut Context<Self>) -> Self::Result {
-        self.inc.begin("reset", None);
-        self.reset()
+    fn handle(&mut self, control: Control, _: &mut Context<Self>) -> Self::Result {
+        self.inc.begin("control", None);
+        self.control(&control)
     }
 }
 
@@ -151,21 +159,39 @@ impl Resident for BreakerActor {
     }
 }
 
-/// One line for each change, in the seeds' words.
-fn log(vendor: &VendorId, change: &Transition) {
+/// One line for each notice; changes of state in the seeds' words.
+fn log(vendor: &VendorId, notice: &Notice) {
+    match notice {
+        Notice::Changed(change) => log_change(vendor, change),
+        Notice::Mode { mode: BreakerMode::Automatic, reason, .. } => tracing::info!(
+            target: "mainstay::breaker", %vendor, reason = &**reason,
+            "{vendor} circuit decides by its rules again"
+        ),
+        Notice::Mode { mode, reason, .. } => tracing::warn!(
+            target: "mainstay::breaker", %vendor, reason = &**reason,
+            "{vendor} circuit is {mode} by an operator"
+        ),
+        Notice::WouldOpen { cause, figures: Figures { failures, slow, calls, limit }, .. } => tracing::warn!(
+            target: "mainstay::breaker", %vendor, cause = &**cause, failures, slow, calls, limit,
+            "{vendor} circuit would be OPEN - but only counts, by an operator's order"
+        ),
+    }
+}
+
+fn log_change(vendor: &VendorId, change: &Transition) {
     let (generation, cause) = (change.generation, &*change.cause);
-    let super::Figures { failures, calls, limit } = change.figures;
+    let Figures { failures, slow, calls, limit } = change.figures;
     match change.to {
         BreakerState::Open => tracing::warn!(
-            target: "mainstay::breaker", %vendor, generation, cause, failures, calls, limit,
+            target: "mainstay::breaker", %vendor, generation, cause, failures, slow, calls, limit,
             "{vendor} circuit OPEN - requests failing fast"
         ),
         BreakerState::HalfOpen => tracing::info!(
-            target: "mainstay::breaker", %vendor, generation, cause, failures, calls, limit,
+            target: "mainstay::breaker", %vendor, generation, cause, failures, slow, calls, limit,
             "{vendor} circuit HALF-OPEN - testing recovery"
         ),
         BreakerState::Closed => tracing::info!(
-            target: "mainstay::breaker", %vendor, generation, cause, failures, calls, limit,
+            target: "mainstay::breaker", %vendor, generation, cause, failures, slow, calls, limit,
             "{vendor} circuit CLOSED - normal operation"
         ),
     }

@@ -14,10 +14,24 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(120);
 /// Shortest window a preset uses, so that a quiet vendor's few calls still meet in it.
 const WINDOW_MIN: Duration = Duration::from_secs(60);
 
+/// The seeds' reset timeout.
+const OPEN_FOR: Duration = Duration::from_secs(30);
+
 /// What a preset allows a probe beyond the longest timeout: its way through budget and client, and back.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
 
-/// Opens when a share of the recent calls failed.
+/// Which calls are recent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Window {
+    /// Those that ended within this time. Longer than the longest timeout, or an outage empties the window as fast as it fills
+    /// it; at most a day.
+    Time(#[serde(with = "crate::duration")] Duration),
+    /// The last so many, however long ago. At least `minimum_calls`, at most 10,000.
+    Count(u32),
+}
+
+/// Opens when a share of the recent calls failed, or was slow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RateTrip {
@@ -25,10 +39,11 @@ pub struct RateTrip {
     pub failure_ratio: f64,
     /// Calls in the window before the share means anything. 1 to 10,000; default 10 (the seeds).
     pub minimum_calls: u32,
-    /// How far back calls count. Longer than the longest timeout, or an outage empties the window as fast as it fills it;
-    /// at most a day. Default the longer of 60 s and twice the longest timeout (ours; opossum's 10 s never opened).
-    #[serde(with = "crate::duration")]
-    pub window: Duration,
+    /// Which calls count. Default the time of 60 s or twice the longest timeout, whichever is longer (ours; with opossum's 10 s
+    /// and timeouts of 30 s it never opened).
+    pub window: Window,
+    /// The same for slow calls, over the same window, minimum and open time. Default none (the seeds).
+    pub slow: Option<SlowTrip>,
     /// How long it stays open. 1 ms to a day, at most `open_max`; default 30 s (the seeds).
     #[serde(with = "crate::duration")]
     pub open_for: Duration,
@@ -39,15 +54,50 @@ impl RateTrip {
         Self {
             failure_ratio: 0.5,
             minimum_calls: 10,
-            window: longest_timeout.saturating_mul(2).max(WINDOW_MIN),
-            open_for: Duration::from_secs(30),
+            window: Window::Time(Self::window_of(longest_timeout)),
+            slow: None,
+            open_for: OPEN_FOR,
         }
+    }
+
+    fn window_of(longest_timeout: Duration) -> Duration {
+        longest_timeout.saturating_mul(2).max(WINDOW_MIN)
     }
 }
 
 impl Default for RateTrip {
     fn default() -> Self {
         Self::lasting(LONGEST_TIMEOUT)
+    }
+}
+
+/// Slow calls, whether they succeeded, failed, or are still under way. A vendor whose calls hang is found out before the first
+/// of them times out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SlowTrip {
+    /// A call that took longer, from its first byte to its end, is slow; so is one that has been out as long and has not ended.
+    /// 1 ms or more and shorter than `probe_lease`, after which a call counts as lost; at the longest timeout or above it no call
+    /// is slow. Default 60 s (Resilience4j).
+    #[serde(with = "crate::duration")]
+    pub slower_than: Duration,
+    /// Slow calls divided by calls; at this share or above it opens. Over 0.0, up to 1.0; default 1.0 (Resilience4j).
+    pub slow_ratio: f64,
+}
+
+impl SlowTrip {
+    fn check(&self, probe_lease: Duration, faults: &mut Faults) {
+        let fine = self.slower_than >= Duration::from_millis(1) && self.slower_than < probe_lease;
+        faults.require(fine, "slower_than", || {
+            format!("{:?} must be 1ms or more and shorter than probe_lease, {probe_lease:?}", self.slower_than)
+        });
+        check_ratio(faults, "slow_ratio", self.slow_ratio);
+    }
+}
+
+impl Default for SlowTrip {
+    fn default() -> Self {
+        Self { slower_than: Duration::from_secs(60), slow_ratio: 1.0 }
     }
 }
 
@@ -80,6 +130,10 @@ pub struct BreakerConfig {
     pub rate: Option<RateTrip>,
     /// The rule over calls in a row.
     pub streak: Option<StreakTrip>,
+    /// Whether a 429 counts as a failure. Default false: the rate of the vendor's gate deals with it, and it is no outage. Say
+    /// true for a vendor that answers 429 when it is overloaded. (A profile may also read some of its answers as
+    /// [`Class::Overload`](crate::outcome::Class::Overload), which always counts.)
+    pub throttle_counts: bool,
     /// Probes under way at the same time while half-open. 1 to 100; default 1 (opossum, Polly).
     pub probes: u32,
     /// Successful probes that close it. 1 to 1,000; default 1 (opossum, Polly).
@@ -109,10 +163,12 @@ impl BreakerConfig {
     /// workers, 30 s each, make four calls a minute), and an outage would go unseen.
     pub fn patterns(longest_timeout: Duration) -> Self {
         let rate = RateTrip::lasting(longest_timeout);
-        let streak = StreakTrip { failures: rate.minimum_calls, open_for: rate.open_for, forget_after: rate.window };
+        let forget_after = RateTrip::window_of(longest_timeout);
+        let streak = StreakTrip { failures: rate.minimum_calls, open_for: rate.open_for, forget_after };
         Self {
             rate: Some(rate),
             streak: Some(streak),
+            throttle_counts: false,
             probes: 1,
             probes_to_close: 1,
             probe_lease: longest_timeout.saturating_add(LEASE_MARGIN),
@@ -128,7 +184,18 @@ impl BreakerConfig {
         Self { streak: Some(StreakTrip::default()), ..Self::patterns(longest_timeout) }
     }
 
-    /// Notes everything that is wrong with it. Two bounds hang on the vendor's longest request timeout.
+    /// The open time after an operator's order, where no rule has opened it.
+    pub(super) fn first_open_time(&self) -> Duration {
+        let streak = self.streak.as_ref().map(|streak| streak.open_for);
+        self.rate.as_ref().map(|rate| rate.open_for).or(streak).unwrap_or(OPEN_FOR)
+    }
+
+    pub(super) fn slower_than(&self) -> Option<Duration> {
+        let slow = self.rate.as_ref()?.slow.as_ref()?;
+        Some(slow.slower_than)
+    }
+
+    /// Notes everything that is wrong with it. Some bounds hang on the vendor's longest request timeout.
     pub fn check(&self, longest_timeout: Duration, faults: &mut Faults) {
         if let Some(rate) = &self.rate {
             self.check_rate(rate, longest_timeout, &mut faults.under("rate"));
@@ -154,13 +221,17 @@ impl BreakerConfig {
     }
 
     fn check_rate(&self, rate: &RateTrip, longest_timeout: Duration, faults: &mut Faults) {
-        faults.require(rate.failure_ratio > 0.0 && rate.failure_ratio <= 1.0, "failure_ratio", || {
-            format!("{} is not over 0.0 and up to 1.0", rate.failure_ratio)
-        });
+        check_ratio(faults, "failure_ratio", rate.failure_ratio);
         within(faults, "minimum_calls", rate.minimum_calls, 1, 10_000);
-        faults.require(rate.window > longest_timeout && rate.window <= DAY, "window", || {
-            format!("{:?} must be longer than the longest timeout, {longest_timeout:?}, up to a day", rate.window)
-        });
+        match rate.window {
+            Window::Time(time) => faults.require(time > longest_timeout && time <= DAY, "window.time", || {
+                format!("{time:?} must be longer than the longest timeout, {longest_timeout:?}, up to a day")
+            }),
+            Window::Count(calls) => within(faults, "window.count", calls, rate.minimum_calls, 10_000),
+        }
+        if let Some(slow) = &rate.slow {
+            slow.check(self.probe_lease, &mut faults.under("slow"));
+        }
         self.check_open_for(rate.open_for, faults);
     }
 
@@ -183,6 +254,10 @@ impl Default for BreakerConfig {
     fn default() -> Self {
         Self::patterns(LONGEST_TIMEOUT)
     }
+}
+
+fn check_ratio(faults: &mut Faults, field: &str, ratio: f64) {
+    faults.require(ratio > 0.0 && ratio <= 1.0, field, || format!("{ratio} is not over 0.0 and up to 1.0"));
 }
 
 fn within(faults: &mut Faults, field: &str, value: u32, least: u32, most: u32) {
@@ -213,7 +288,10 @@ mod tests {
     fn the_presets_hold_the_numbers_of_the_seeds() {
         let patterns = BreakerConfig::patterns(Duration::from_secs(30)).rate.unwrap();
         assert_eq!((patterns.failure_ratio, patterns.minimum_calls), (0.5, 10));
-        assert_eq!((patterns.open_for, patterns.window), (Duration::from_secs(30), Duration::from_secs(60)));
+        assert_eq!(
+            (patterns.open_for, patterns.window),
+            (Duration::from_secs(30), Window::Time(Duration::from_secs(60)))
+        );
         let credit = BreakerConfig::credit(Duration::from_secs(30));
         assert_eq!(credit.rate, Some(patterns));
         let streak = credit.streak.unwrap();
@@ -227,10 +305,12 @@ mod tests {
             rate: Some(RateTrip {
                 failure_ratio: f64::NAN,
                 minimum_calls: 0,
-                window: longest,
+                window: Window::Time(longest),
+                slow: Some(SlowTrip { slower_than: longest, slow_ratio: 0.0 }),
                 open_for: Duration::from_secs(7200),
             }),
             streak: Some(StreakTrip { failures: 0, open_for: Duration::ZERO, forget_after: Duration::ZERO }),
+            throttle_counts: true,
             probes: 0,
             probes_to_close: 0,
             probe_lease: longest,
@@ -242,7 +322,9 @@ mod tests {
         let expected = [
             "rate.failure_ratio",
             "rate.minimum_calls",
-            "rate.window",
+            "rate.window.time",
+            "rate.slow.slower_than",
+            "rate.slow.slow_ratio",
             "rate.open_for",
             "streak.failures",
             "streak.forget_after",
@@ -255,6 +337,27 @@ mod tests {
             "retry_after_max",
         ];
         assert_eq!(faults_of(&config, longest), expected);
+    }
+
+    #[test]
+    fn a_window_over_calls_holds_at_least_the_minimum() {
+        let counting = |calls| BreakerConfig {
+            rate: Some(RateTrip { window: Window::Count(calls), ..RateTrip::default() }),
+            ..BreakerConfig::default()
+        };
+        assert_eq!(faults_of(&counting(10), LONGEST_TIMEOUT), Vec::<String>::new());
+        for calls in [9, 10_001] {
+            assert_eq!(faults_of(&counting(calls), LONGEST_TIMEOUT), ["rate.window.count"], "{calls}");
+        }
+    }
+
+    #[test]
+    fn a_window_is_written_as_a_time_or_as_a_number_of_calls() {
+        let read = |window: &str| serde_json::from_str::<RateTrip>(&format!(r#"{{"window": {window}}}"#));
+        assert_eq!(read(r#"{"count": 100}"#).unwrap().window, Window::Count(100));
+        let minute = Window::Time(Duration::from_secs(60));
+        assert_eq!(read(r#"{"time": "1m"}"#).unwrap().window, minute);
+        assert!(read(r#"{"calls": 100}"#).is_err());
     }
 
     #[test]

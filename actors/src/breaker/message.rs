@@ -2,13 +2,10 @@
 
 use actix::Message;
 
+use super::Control;
 use crate::{fact::BreakerState, kernel::Fenced};
 
-/// An operator closes the breaker: a new period, nothing counted, no probe remembered. Answers the state it was in; `Fenced`
-/// when the actor was replaced at that moment and nothing was done.
-#[derive(Debug, Clone, Copy)]
-pub struct Reset;
-
-impl Message for Reset {
+/// Answers the state it was in; `Fenced` when the actor was replaced at that moment and nothing was done.
+impl Message for Control {
     type Result = Result<BreakerState, Fenced>;
 }

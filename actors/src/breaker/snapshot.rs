@@ -5,8 +5,11 @@ use std::{sync::Arc, time::Instant};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Breaker;
-use crate::{fact::BreakerState, ids::VendorId};
+use super::{Breaker, SlowTrip};
+use crate::{
+    fact::{BreakerMode, BreakerState},
+    ids::VendorId,
+};
 
 /// A breaker as it was after its last batch of messages.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -15,6 +18,12 @@ pub struct BreakerSnapshot {
     pub vendor: VendorId,
     /// Closed, open or half-open.
     pub state: BreakerState,
+    /// Who decides: the rules, or an operator's order.
+    pub mode: BreakerMode,
+    /// When that order ends.
+    pub mode_until: Option<Timestamp>,
+    /// Why it was given, and who says so.
+    pub mode_reason: Option<Arc<str>>,
     /// The number of the present period, from 1.
     pub generation: u64,
     /// When it began.
@@ -31,6 +40,14 @@ pub struct BreakerSnapshot {
     pub failure_ratio: Option<f64>,
     /// The share at which it opens.
     pub limit: Option<f64>,
+    /// Slow calls in the window; 0 unless closed, and without a rule for them.
+    pub slow: u64,
+    /// Calls under way that have taken too long already.
+    pub overdue: u64,
+    /// The share of both; `None` below the minimum, and without a rule for slow calls.
+    pub slow_ratio: Option<f64>,
+    /// The share at which it opens.
+    pub slow_limit: Option<f64>,
     /// Failures in a row; 0 unless closed.
     pub streak: u32,
     /// The number in a row at which it opens.
@@ -50,20 +67,31 @@ pub struct BreakerSnapshot {
 impl BreakerSnapshot {
     /// The breaker of `vendor` at `now`; `wall` gives the calendar time of a moment.
     pub fn of(vendor: &VendorId, breaker: &Breaker, now: Instant, wall: impl Fn(Instant) -> Timestamp) -> Self {
-        let (config, tally) = (breaker.config(), breaker.tally(now));
-        let known = config.rate.as_ref().filter(|rate| tally.calls >= u64::from(rate.minimum_calls));
+        let (config, tally, overdue) = (breaker.config(), breaker.tally(now), breaker.overdue(now));
+        let known = |calls: u64| config.rate.as_ref().filter(|rate| calls >= u64::from(rate.minimum_calls));
+        let slow_rule = |slow: &Option<SlowTrip>| slow.as_ref().map(|slow| slow.slow_ratio);
+        let hold = breaker.hold();
         let (admitted_total, refused_total, opened_total) = breaker.totals();
         Self {
             vendor: vendor.clone(),
             state: breaker.state(),
+            mode: hold.map_or(BreakerMode::Automatic, |hold| hold.mode),
+            mode_until: hold.map(|hold| wall(hold.until)),
+            mode_reason: hold.map(|hold| hold.reason.clone()),
             generation: breaker.generation(),
             since: wall(breaker.since()),
-            retry_at: breaker.retry_at().map(wall),
+            retry_at: breaker.retry_at().map(&wall),
             cause: breaker.cause().cloned(),
             failures: tally.failures,
             calls: tally.calls,
-            failure_ratio: known.map(|_| tally.failure_ratio()),
+            failure_ratio: known(tally.calls).map(|_| tally.failure_ratio()),
             limit: config.rate.as_ref().map(|rate| rate.failure_ratio),
+            slow: tally.slow,
+            overdue,
+            slow_ratio: known(tally.calls + overdue)
+                .filter(|rate| rate.slow.is_some())
+                .map(|_| tally.slow_ratio(overdue)),
+            slow_limit: config.rate.as_ref().and_then(|rate| slow_rule(&rate.slow)),
             streak: breaker.streak(now),
             streak_limit: config.streak.as_ref().map(|streak| streak.failures),
             probes_in_flight: breaker.probes_in_flight(),
@@ -80,6 +108,7 @@ impl BreakerSnapshot {
     pub(super) fn dated_like(mut self, earlier: &Self) -> Self {
         if earlier.generation == self.generation {
             (self.since, self.retry_at) = (earlier.since, earlier.retry_at);
+            self.mode_until = earlier.mode_until;
         }
         self
     }

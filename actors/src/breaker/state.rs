@@ -1,36 +1,36 @@
 //! The breaker's rule: closed, open or half-open, who may pass, and what a result changes.
 //!
 //! Each `decide_*` looks at the state and changes nothing; each `apply_*` carries a decision out and cannot panic. Before a
-//! call or a report is decided, the deadline is: see [`Breaker::next_deadline`].
+//! call, a report or an order is decided, the deadline is: see [`Breaker::next_deadline`].
 
+mod closed;
+mod control;
+mod half_open;
 mod view;
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+pub use control::{BadOrder, Control, Hold, ORDER_MAX, ORDER_REASON_MAX_BYTES, Order};
+
 use super::{
-    BreakerConfig, Figures,
-    trip::{Counts, open_time, trip, words},
+    BreakerConfig, Figures, GRANTS_MAX, later,
+    passes::Passes,
+    trip::{Counts, open_time, words},
+    window::Counted,
 };
 use crate::{
-    fact::BreakerState,
+    fact::{BreakerMode, BreakerState},
     grant::{GrantEnd, GrantReport},
     ids::GrantId,
-    outcome::{Effect, Verdict},
+    outcome::{Class, Verdict},
     refusal::{Guard, Reason, Refusal},
 };
 
-/// Passes that may be out in one generation. The lanes bound them far below; this bounds the table if they do not.
-pub const GRANTS_MAX: usize = 10_000;
-
 /// When to come back to a half-open breaker whose probes are all out: their answers usually come long before their lease ends.
 pub const PROBING_PAUSE: Duration = Duration::from_secs(1);
-
-/// Stands for "longer than any process runs", where a sum would overflow.
-const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What is decided about one call.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,18 +50,46 @@ pub struct Change(Step);
 #[derive(Debug, Clone, PartialEq)]
 enum Step {
     Nothing,
-    PlaceBack(GrantId),
-    Counted { grant: GrantId, at: Instant, failed: bool },
+    TakeBack(GrantId),
+    Counted { grant: GrantId, at: Instant, call: Counted },
     ProbeSucceeded(GrantId),
+    SeenOverdue(Instant),
+    WouldOpen { grant: Option<GrantId>, at: Instant, until: Instant, cause: Arc<str>, figures: Figures },
     Move(Move),
 }
 
 #[derive(Debug, Clone, PartialEq)]
 struct Move {
-    to: Mode,
+    to: Position,
+    hold: Option<Hold>,
     at: Instant,
     cause: Arc<str>,
     figures: Figures,
+}
+
+/// Something happened that others want to know. Each is said once.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Notice {
+    /// The state changed.
+    Changed(Transition),
+    /// An operator's order began or ended.
+    Mode {
+        /// Who decides now.
+        mode: BreakerMode,
+        /// When the order ends, if one is in force.
+        until: Option<Instant>,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// It would have opened, but for an order to count only.
+    WouldOpen {
+        /// Why, with the numbers.
+        cause: Arc<str>,
+        /// The numbers.
+        figures: Figures,
+        /// Until when. Before that it is not said again.
+        until: Instant,
+    },
 }
 
 /// A change of state that took place.
@@ -82,7 +110,7 @@ pub struct Transition {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Mode {
+enum Position {
     Closed(Counts),
     Open { until: Instant, outage: Outage },
     HalfOpen { succeeded: u32, outage: Outage },
@@ -98,16 +126,17 @@ struct Outage {
     reopenings: u32,
 }
 
-/// The state of one vendor's breaker. It lives in the actor's vault.
+/// The state of one breaker. It lives in the actor's vault.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Breaker {
     config: BreakerConfig,
-    mode: Mode,
+    position: Position,
+    /// An operator's order: with `ForcedOpen` it is open until the order ends, with the others it is closed.
+    hold: Option<Hold>,
     generation: u64,
     since: Instant,
-    /// The passes of this generation that are out, with the end of their lease. Ids and lease ends rise together.
-    issued: BTreeMap<GrantId, Instant>,
-    last_grant: u64,
+    /// The passes of this generation.
+    passes: Passes,
     admitted: u64,
     refused: u64,
     opened: u64,
@@ -117,12 +146,12 @@ impl Breaker {
     /// A closed breaker with nothing counted. The configuration must have been checked.
     pub fn new(config: BreakerConfig, now: Instant) -> Self {
         Self {
-            mode: Mode::Closed(Counts::new(&config)),
+            position: Position::Closed(Counts::new(&config)),
+            hold: None,
+            passes: Passes::new(config.probe_lease, config.slower_than()),
             config,
             generation: 1,
             since: now,
-            issued: BTreeMap::new(),
-            last_grant: 0,
             admitted: 0,
             refused: 0,
             opened: 0,
@@ -131,18 +160,18 @@ impl Breaker {
 
     /// Whether a call may pass at `now`.
     pub fn decide_admit(&self, now: Instant) -> Admission {
-        match &self.mode {
-            Mode::Closed(_) if self.issued.len() < GRANTS_MAX || self.has_lost_pass(now) => Admission::Allow,
-            Mode::Closed(_) => {
-                let reason = Reason::Full { what: "passes", held: self.issued.len(), limit: GRANTS_MAX };
+        match &self.position {
+            Position::Closed(_) if self.passes.has_room(now) => Admission::Allow,
+            Position::Closed(_) => {
+                let reason = Reason::Full { what: "passes", held: self.passes.len(), limit: GRANTS_MAX };
                 Admission::Refuse(Refusal::new(Guard::Breaker, reason))
             }
-            Mode::Open { until, outage } => {
+            Position::Open { until, outage } => {
                 let reason = Reason::BreakerOpen { cause: outage.cause.clone() };
                 Admission::Refuse(Refusal::new(Guard::Breaker, reason).retry_at(*until))
             }
-            Mode::HalfOpen { .. } if self.probes_in_flight() < self.config.probes => Admission::Probe,
-            Mode::HalfOpen { .. } => {
+            Position::HalfOpen { .. } if self.probes_in_flight() < self.config.probes => Admission::Probe,
+            Position::HalfOpen { .. } => {
                 let reason = Reason::Probing { probes: self.probes_in_flight(), limit: self.config.probes };
                 let soon = later(now, PROBING_PAUSE);
                 let free = self.next_deadline().map_or(soon, |lease| lease.min(soon));
@@ -157,204 +186,141 @@ impl Breaker {
             self.refused += 1;
             return Err(refusal);
         }
-        while self.issued.len() >= GRANTS_MAX && self.has_lost_pass(now) {
-            self.issued.pop_first();
-        }
         self.admitted += 1;
-        self.last_grant += 1;
-        let grant = GrantId(self.last_grant);
-        self.issued.insert(grant, later(now, self.config.probe_lease));
-        Ok(grant)
+        Ok(self.passes.issue(now))
     }
 
     /// What a report changes: nothing if its pass is not out in this generation. `spread` gives a number in `0.0..1.0` and is
     /// asked only when the breaker opens.
     pub fn decide_report(&self, now: Instant, report: &GrantReport, spread: impl FnOnce() -> f64) -> Change {
-        let grant = report.grant;
-        if !self.issued.contains_key(&grant) {
+        if !self.passes.is_out(report.grant) {
             return Change(Step::Nothing);
         }
-        match &self.mode {
-            Mode::Closed(counts) => Change(self.closed_step(counts, now, report, spread)),
-            Mode::HalfOpen { succeeded, outage } => Change(self.probe_step(*succeeded, outage, now, report, spread)),
-            Mode::Open { .. } => Change(Step::PlaceBack(grant)),
-        }
+        Change(match &self.position {
+            Position::Closed(counts) => self.closed_step(counts, now, report, spread),
+            Position::HalfOpen { succeeded, outage } => self.probe_step(*succeeded, outage, now, report, spread),
+            Position::Open { .. } => Step::TakeBack(report.grant),
+        })
     }
 
-    fn closed_step(&self, counts: &Counts, now: Instant, report: &GrantReport, spread: impl FnOnce() -> f64) -> Step {
-        let failed = match verdict_of(&report.end) {
-            Verdict::Silent => return Step::PlaceBack(report.grant),
-            Verdict::Healthy => false,
-            Verdict::Failing => true,
-        };
-        let Some(trip) = trip(&self.config, counts, now, failed) else {
-            return Step::Counted { grant: report.grant, at: now, failed };
-        };
-        let (open_for, figures) = (trip.open_for, trip.figures);
-        self.opening(
-            now,
-            Outage { cause: trip.cause, open_for, reopenings: 0 },
-            figures,
-            spread,
-            retry_after(&report.end),
-        )
-    }
-
-    fn probe_step(
-        &self,
-        succeeded: u32,
-        outage: &Outage,
-        now: Instant,
-        report: &GrantReport,
-        spread: impl FnOnce() -> f64,
-    ) -> Step {
-        let cause = match &report.end {
-            GrantEnd::Ended(ending) => match ending.class.verdict() {
-                Verdict::Healthy => return self.probe_succeeded(succeeded, now, report.grant),
-                // A probe that was lost after its first byte failed; another silent end only frees its place.
-                Verdict::Silent if ending.effect != Effect::Unknown => return Step::PlaceBack(report.grant),
-                Verdict::Silent | Verdict::Failing => format!("a probe failed: {}", ending.class),
-            },
-            GrantEnd::Unused => return Step::PlaceBack(report.grant),
-            GrantEnd::Unknown => "a probe failed: its end is not known".to_owned(),
-        };
-        self.reopening(now, outage, succeeded, cause, spread, retry_after(&report.end))
-    }
-
-    fn probe_succeeded(&self, succeeded: u32, now: Instant, grant: GrantId) -> Step {
-        let succeeded = succeeded.saturating_add(1);
-        if succeeded < self.config.probes_to_close {
-            return Step::ProbeSucceeded(grant);
-        }
-        let cause = if succeeded == 1 { "a probe succeeded".into() } else { format!("{succeeded} probes succeeded") };
-        let limit = self.config.probes_to_close.into();
-        self.closing(now, cause, Figures { failures: 0, calls: succeeded.into(), limit })
-    }
-
-    /// When the breaker wants to be asked next: the end of its open time, or of the first probe's lease.
+    /// When the breaker wants to be asked next: the end of its open time or of an order, the end of the first probe's lease, or
+    /// the moment when a call will have been under way too long.
     pub fn next_deadline(&self) -> Option<Instant> {
-        match &self.mode {
-            Mode::Closed(_) => None,
-            Mode::Open { until, .. } => Some(*until),
-            Mode::HalfOpen { .. } => self.first_lease_end(),
+        match &self.position {
+            Position::Closed(_) => {
+                let order_ends = self.hold.as_ref().map(|hold| hold.until);
+                order_ends.into_iter().chain(self.passes.next_overdue()).min()
+            }
+            Position::Open { until, .. } => Some(*until),
+            Position::HalfOpen { .. } => self.passes.first_lease_end(),
         }
     }
 
-    /// What the passing of time changes: open becomes half-open, a probe past its lease counts as failed.
+    /// What the passing of time changes: open becomes half-open, an order ends, a probe past its lease counts as failed, a call
+    /// that is under way too long counts as slow.
     pub fn decide_deadline(&self, now: Instant, spread: impl FnOnce() -> f64) -> Change {
         if self.next_deadline().is_none_or(|due| now < due) {
             return Change(Step::Nothing);
         }
-        match &self.mode {
-            Mode::Closed(_) => Change(Step::Nothing),
-            Mode::Open { outage, .. } => {
+        Change(match &self.position {
+            _ if self.hold.as_ref().is_some_and(|hold| hold.until <= now) => self.order_ended(now),
+            Position::Closed(counts) => self.overdue_step(counts, now, spread),
+            Position::Open { outage, .. } => {
                 let waited = words(now.saturating_duration_since(self.since));
-                let figures = Figures { limit: self.config.probes.into(), ..Figures::default() };
-                let to = Mode::HalfOpen { succeeded: 0, outage: outage.clone() };
-                Change(Step::Move(Move { to, at: now, cause: format!("open for {waited}").into(), figures }))
+                self.half_opening(now, outage, format!("open for {waited}"))
             }
-            Mode::HalfOpen { succeeded, outage } => {
-                let cause = format!("a probe did not report within {}", words(self.config.probe_lease));
-                Change(self.reopening(now, outage, *succeeded, cause, spread, None))
-            }
-        }
+            Position::HalfOpen { succeeded, outage } => self.probe_lost(*succeeded, outage, now, spread),
+        })
     }
 
-    /// What an operator's reset changes: closed, a new generation, nothing counted.
-    pub fn decide_reset(&self, now: Instant) -> Change {
-        Change(self.closing(now, "reset by an operator".into(), Figures::default()))
-    }
-
-    /// Carries out a change. A transition comes out once for each change of state.
-    pub fn apply(&mut self, change: Change) -> Option<Transition> {
+    /// Carries out a change, and says what happened.
+    pub fn apply(&mut self, change: Change) -> Vec<Notice> {
         match change.0 {
             Step::Nothing => {}
-            Step::PlaceBack(grant) => drop(self.issued.remove(&grant)),
-            Step::Counted { grant, at, failed } => {
-                self.issued.remove(&grant);
-                if let Mode::Closed(counts) = &mut self.mode {
-                    counts.record(at, failed);
+            Step::TakeBack(grant) => self.passes.take_back(grant),
+            Step::Counted { grant, at, call } => {
+                self.passes.take_back(grant);
+                if let Position::Closed(counts) = &mut self.position {
+                    counts.record(at, call);
                 }
             }
             Step::ProbeSucceeded(grant) => {
-                self.issued.remove(&grant);
-                if let Mode::HalfOpen { succeeded, .. } = &mut self.mode {
+                self.passes.take_back(grant);
+                if let Position::HalfOpen { succeeded, .. } = &mut self.position {
                     *succeeded = succeeded.saturating_add(1);
                 }
             }
+            Step::SeenOverdue(at) => self.passes.mark_overdue(at),
+            Step::WouldOpen { grant, at, until, cause, figures } => {
+                grant.into_iter().for_each(|grant| self.passes.take_back(grant));
+                self.passes.mark_overdue(at);
+                self.position = Position::Closed(Counts::new(&self.config));
+                self.hold.iter_mut().for_each(|hold| hold.would_be_open_until = Some(until));
+                return vec![Notice::WouldOpen { cause, figures, until }];
+            }
             Step::Move(change) => return self.enter(change),
         }
-        None
+        Vec::new()
     }
 
-    fn enter(&mut self, change: Move) -> Option<Transition> {
-        let Move { to, at, cause, figures } = change;
+    fn enter(&mut self, change: Move) -> Vec<Notice> {
+        let Move { to, hold, at, cause, figures } = change;
         let from = self.state();
-        self.mode = to;
+        let mode = (hold.is_some() || self.hold.is_some()).then(|| Notice::Mode {
+            mode: hold.as_ref().map_or(BreakerMode::Automatic, |hold| hold.mode),
+            until: hold.as_ref().map(|hold| hold.until),
+            reason: hold.as_ref().map_or_else(|| cause.clone(), |hold| hold.reason.clone()),
+        });
+        self.position = to;
+        self.hold = hold;
         self.since = at;
         self.generation += 1;
-        // Whatever is still out belongs to the past.
-        self.issued.clear();
+        self.passes.disown();
         let (to, retry_at) = (self.state(), self.retry_at());
-        self.opened += u64::from(to == BreakerState::Open);
-        (from != to).then_some(Transition { from, to, generation: self.generation, cause, figures, retry_at })
+        self.opened += u64::from(from != to && to == BreakerState::Open);
+        let changed = Transition { from, to, generation: self.generation, cause, figures, retry_at };
+        mode.into_iter().chain((from != to).then_some(Notice::Changed(changed))).collect()
     }
 
-    fn opening(
-        &self,
-        now: Instant,
-        outage: Outage,
-        figures: Figures,
-        spread: impl FnOnce() -> f64,
-        retry_after: Option<Duration>,
-    ) -> Step {
-        let time = open_time(&self.config, outage.open_for, outage.reopenings, spread(), retry_after);
+    fn opening(&self, outage: Outage, figures: Figures, now: Instant, until: Instant) -> Step {
         let cause = outage.cause.clone();
-        Step::Move(Move { to: Mode::Open { until: later(now, time), outage }, at: now, cause, figures })
+        Step::Move(Move { to: Position::Open { until, outage }, hold: None, at: now, cause, figures })
     }
 
-    fn reopening(
-        &self,
-        now: Instant,
-        outage: &Outage,
-        succeeded: u32,
-        cause: String,
-        spread: impl FnOnce() -> f64,
-        retry_after: Option<Duration>,
-    ) -> Step {
-        let figures = Figures { failures: 1, calls: u64::from(succeeded) + 1, limit: 1.0 };
-        let outage =
-            Outage { cause: cause.into(), open_for: outage.open_for, reopenings: outage.reopenings.saturating_add(1) };
-        self.opening(now, outage, figures, spread, retry_after)
+    fn half_opening(&self, now: Instant, outage: &Outage, cause: String) -> Step {
+        let figures = Figures { limit: self.config.probes.into(), ..Figures::default() };
+        let to = Position::HalfOpen { succeeded: 0, outage: outage.clone() };
+        Step::Move(Move { to, hold: None, at: now, cause: cause.into(), figures })
     }
 
     fn closing(&self, now: Instant, cause: String, figures: Figures) -> Step {
-        Step::Move(Move { to: Mode::Closed(Counts::new(&self.config)), at: now, cause: cause.into(), figures })
+        let to = Position::Closed(Counts::new(&self.config));
+        Step::Move(Move { to, hold: None, at: now, cause: cause.into(), figures })
     }
 
-    fn first_lease_end(&self) -> Option<Instant> {
-        self.issued.first_key_value().map(|(_, lease)| *lease)
-    }
-
-    fn has_lost_pass(&self, now: Instant) -> bool {
-        self.first_lease_end().is_some_and(|lease| lease <= now)
+    /// `spread` is asked here, and only here. The failure that opens it may carry the vendor's wish.
+    fn open_until(
+        &self,
+        outage: &Outage,
+        now: Instant,
+        spread: impl FnOnce() -> f64,
+        end: Option<&GrantEnd>,
+    ) -> Instant {
+        let asked = match end {
+            Some(GrantEnd::Ended(ending)) => ending.retry_after,
+            _ => None,
+        };
+        later(now, open_time(&self.config, outage.open_for, outage.reopenings, spread(), asked))
     }
 }
 
-fn verdict_of(end: &GrantEnd) -> Verdict {
+fn verdict_of(config: &BreakerConfig, end: &GrantEnd) -> Verdict {
     match end {
         GrantEnd::Unused => Verdict::Silent,
+        GrantEnd::Ended(ending) if ending.class == Class::Throttled && config.throttle_counts => Verdict::Failing,
         GrantEnd::Ended(ending) => ending.class.verdict(),
         GrantEnd::Unknown => Verdict::Failing,
     }
-}
-
-fn retry_after(end: &GrantEnd) -> Option<Duration> {
-    if let GrantEnd::Ended(ending) = end { ending.retry_after } else { None }
-}
-
-fn later(now: Instant, by: Duration) -> Instant {
-    now.checked_add(by).unwrap_or_else(|| now + FAR)
 }
 
 #[cfg(test)]

@@ -6,18 +6,23 @@ use std::{
 };
 
 use super::{
-    BreakerConfig,
-    window::{Tally, Window},
+    BreakerConfig, RateTrip, SlowTrip, Window,
+    window::{Counted, Recent, Tally},
 };
 
 /// The window of a breaker without a rate rule: for people to look at.
-const SHOWN_WINDOW: Duration = Duration::from_secs(60);
+const SHOWN_WINDOW: Window = Window::Time(Duration::from_secs(60));
+
+/// How long a streak is shown without a streak rule.
+const SHOWN_STREAK: Duration = Duration::from_secs(60);
 
 /// The numbers behind a change, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Figures {
     /// Failures that were counted.
     pub failures: u64,
+    /// Slow calls that were counted, with those under way.
+    pub slow: u64,
     /// Calls that were counted.
     pub calls: u64,
     /// What they were compared with: a share for the rate rule, a number for the streak and for probes.
@@ -27,7 +32,7 @@ pub struct Figures {
 /// What a closed breaker has counted.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Counts {
-    window: Window,
+    recent: Recent,
     forget_after: Duration,
     streak: u32,
     last_failure: Option<Instant>,
@@ -36,15 +41,15 @@ pub(super) struct Counts {
 impl Counts {
     pub(super) fn new(config: &BreakerConfig) -> Self {
         Self {
-            window: Window::new(config.rate.as_ref().map_or(SHOWN_WINDOW, |rate| rate.window)),
-            forget_after: config.streak.as_ref().map_or(SHOWN_WINDOW, |streak| streak.forget_after),
+            recent: Recent::new(config.rate.as_ref().map_or(SHOWN_WINDOW, |rate| rate.window)),
+            forget_after: config.streak.as_ref().map_or(SHOWN_STREAK, |streak| streak.forget_after),
             streak: 0,
             last_failure: None,
         }
     }
 
     pub(super) fn tally(&self, now: Instant) -> Tally {
-        self.window.tally(now)
+        self.recent.tally(now)
     }
 
     /// Failures in a row, as far as they are not forgotten.
@@ -53,10 +58,10 @@ impl Counts {
         if fresh { self.streak } else { 0 }
     }
 
-    pub(super) fn record(&mut self, now: Instant, failed: bool) {
-        self.window.record(now, failed);
-        self.streak = self.streak_with(now, failed);
-        self.last_failure = failed.then_some(now);
+    pub(super) fn record(&mut self, now: Instant, call: Counted) {
+        self.recent.record(now, call);
+        self.streak = self.streak_with(now, call.failed);
+        self.last_failure = call.failed.then_some(now);
     }
 
     fn streak_with(&self, now: Instant, failed: bool) -> u32 {
@@ -72,29 +77,54 @@ pub(super) struct Trip {
     pub(super) figures: Figures,
 }
 
-/// Whether one call more, ended at `now`, opens the breaker. Of two rules that say so, the longer open time holds.
-pub(super) fn trip(config: &BreakerConfig, counts: &Counts, now: Instant, failed: bool) -> Option<Trip> {
-    let rate = by_rate(config, counts.tally(now).plus(failed));
-    let streak = by_streak(config, counts.streak_with(now, failed));
-    rate.into_iter().chain(streak).max_by_key(|trip| trip.open_for)
+/// Whether one call more, ended at `now`, opens the breaker, while `overdue` others are under way for too long already. Of
+/// several rules that say so, the longest open time holds.
+pub(super) fn trip(config: &BreakerConfig, counts: &Counts, now: Instant, call: Counted, overdue: u64) -> Option<Trip> {
+    let tally = counts.recent.tally_with(now, call);
+    let streak = counts.streak_with(now, call.failed);
+    let says = [by_slowness(config, tally, overdue), by_failures(config, tally), by_streak(config, streak)];
+    says.into_iter().flatten().max_by_key(|trip| trip.open_for)
 }
 
-fn by_rate(config: &BreakerConfig, tally: Tally) -> Option<Trip> {
+/// Whether calls under way open it that have taken too long already, before any of them ends.
+pub(super) fn trip_under_way(config: &BreakerConfig, counts: &Counts, now: Instant, overdue: u64) -> Option<Trip> {
+    by_slowness(config, counts.tally(now), overdue)
+}
+
+fn by_failures(config: &BreakerConfig, tally: Tally) -> Option<Trip> {
     let rate = config.rate.as_ref()?;
-    let ratio = tally.failure_ratio();
-    if tally.calls < u64::from(rate.minimum_calls) || ratio < rate.failure_ratio {
+    let (calls, failures, ratio) = (tally.calls, tally.failures, tally.failure_ratio());
+    if calls < u64::from(rate.minimum_calls) || ratio < rate.failure_ratio {
         return None;
     }
-    let cause = format!(
-        "{} of {} calls failed ({:.0} %, limit {:.0} %) within {}",
-        tally.failures,
-        tally.calls,
-        ratio * 100.0,
-        rate.failure_ratio * 100.0,
-        words(rate.window),
-    );
-    let figures = Figures { failures: tally.failures, calls: tally.calls, limit: rate.failure_ratio };
+    let cause = of_recent(rate, failures, calls, "failed", ratio, rate.failure_ratio);
+    let figures = Figures { failures, slow: tally.slow, calls, limit: rate.failure_ratio };
     Some(Trip { open_for: rate.open_for, cause: cause.into(), figures })
+}
+
+/// Calls that are under way for too long already are slow, whatever their end will be.
+fn by_slowness(config: &BreakerConfig, tally: Tally, overdue: u64) -> Option<Trip> {
+    let rate = config.rate.as_ref()?;
+    let SlowTrip { slower_than, slow_ratio } = rate.slow.as_ref()?;
+    let (calls, slow, ratio) = (tally.calls + overdue, tally.slow + overdue, tally.slow_ratio(overdue));
+    if calls < u64::from(rate.minimum_calls) || ratio < *slow_ratio {
+        return None;
+    }
+    let mut cause =
+        of_recent(rate, slow, calls, &format!("took longer than {}", words(*slower_than)), ratio, *slow_ratio);
+    if overdue > 0 {
+        cause = format!("{cause}, {overdue} of them still under way");
+    }
+    let figures = Figures { failures: tally.failures, slow, calls, limit: *slow_ratio };
+    Some(Trip { open_for: rate.open_for, cause: cause.into(), figures })
+}
+
+fn of_recent(rate: &RateTrip, part: u64, calls: u64, did: &str, ratio: f64, limit: f64) -> String {
+    let share = format!("({:.0} %, limit {:.0} %)", ratio * 100.0, limit * 100.0);
+    match rate.window {
+        Window::Time(time) => format!("{part} of {calls} calls {did} {share} within {}", words(time)),
+        Window::Count(_) => format!("{part} of the last {calls} calls {did} {share}"),
+    }
 }
 
 fn by_streak(config: &BreakerConfig, streak: u32) -> Option<Trip> {
@@ -103,7 +133,8 @@ fn by_streak(config: &BreakerConfig, streak: u32) -> Option<Trip> {
     if streak == 0 || streak < rule.failures {
         return None;
     }
-    let figures = Figures { failures: streak.into(), calls: streak.into(), limit: rule.failures.into() };
+    let number = u64::from(streak);
+    let figures = Figures { failures: number, calls: number, limit: rule.failures.into(), ..Figures::default() };
     Some(Trip { open_for: rule.open_for, cause: format!("{streak} failures in a row").into(), figures })
 }
 
@@ -145,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_open_time_grows_to_its_limit_and_never_overflows() {
+    fn peers_13_the_open_time_grows_to_its_limit_and_never_overflows() {
         let day = Duration::from_secs(24 * 3600);
         let config = BreakerConfig { growth: 2.0, open_max: 2 * day, jitter: 0.0, ..BreakerConfig::default() };
         assert_eq!(open_time(&config, day, 0, 0.0, None), day);
@@ -175,10 +206,10 @@ mod tests {
     #[test]
     fn a_share_is_compared_to_the_last_bit() {
         let config = BreakerConfig {
-            rate: Some(super::super::RateTrip { failure_ratio: 0.55, ..Default::default() }),
+            rate: Some(RateTrip { failure_ratio: 0.55, ..Default::default() }),
             ..BreakerConfig::default()
         };
-        assert!(by_rate(&config, Tally { calls: 20, failures: 11 }).is_some());
-        assert!(by_rate(&config, Tally { calls: 20, failures: 10 }).is_none());
+        let failed = |failures| by_failures(&config, Tally { calls: 20, failures, slow: 0 });
+        assert!(failed(11).is_some() && failed(10).is_none());
     }
 }

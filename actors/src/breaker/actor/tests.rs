@@ -8,7 +8,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    breaker::{BreakerConfig, RateTrip},
+    breaker::{BreakerConfig, Order, RateTrip, SlowTrip},
     call::AcceptedCall,
     clock,
     ids::{ActorId, CallId, OperationId},
@@ -34,6 +34,8 @@ impl Facts {
         let facts = self.0.lock();
         let changes = facts.iter().filter_map(|fact| match fact {
             Fact::BreakerChanged { from, to, cause, .. } => Some(format!("{from} -> {to}: {cause}")),
+            Fact::BreakerModeChanged { mode, reason, .. } => Some(format!("{mode}: {reason}")),
+            Fact::BreakerWouldOpen { cause, .. } => Some(format!("would open: {cause}")),
             _ => None,
         });
         changes.collect()
@@ -88,9 +90,13 @@ fn vendor() -> VendorId {
 
 impl House {
     fn build(next_limit: usize) -> Self {
+        Self::with(config(), next_limit)
+    }
+
+    fn with(config: BreakerConfig, next_limit: usize) -> Self {
         let (next, passed) = Door::to_channel(next_limit);
         let (facts, strikes, overseer) = (Arc::<Facts>::default(), Arc::<Strikes>::default(), Restarts::tolerant());
-        let (clock, state) = (Clock::default(), Breaker::new(config(), clock::now()));
+        let (clock, state) = (Clock::default(), Breaker::new(config, clock::now()));
         let shown = Published::new(BreakerSnapshot::of(&vendor(), &state, clock.now(), |at| clock.wall_of(at)));
         let parts = BreakerParts {
             vendor: vendor(),
@@ -372,11 +378,128 @@ async fn a_panic_in_the_timer_or_a_restart_in_half_open_loses_neither_timer_nor_
 }
 
 #[tokio::test(start_paused = true)]
+async fn peers_08_a_call_that_its_caller_takes_back_counts_as_nothing() {
+    local(async {
+        let mut house = House::build(100);
+        let (flight, reply) = house.send();
+        let travelling = house.passed.recv().await.unwrap();
+        assert!(flight.revoke());
+        drop((reply, travelling));
+        house.quiet().await;
+        let shown = house.shown.get();
+        assert_eq!((shown.state, shown.calls, shown.failures, shown.refused_total), (BreakerState::Closed, 0, 0, 0));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn peers_b15_the_timer_opens_it_while_twenty_calls_hang_and_none_has_ended() {
+    local(async {
+        let slow = Some(SlowTrip { slower_than: 10 * SECOND, slow_ratio: 0.5 });
+        let rate = Some(RateTrip { slow, minimum_calls: 20, ..RateTrip::default() });
+        let mut house = House::with(BreakerConfig { rate, ..config() }, 100);
+        let mut hung = Vec::new();
+        for _ in 0..20 {
+            hung.push(house.through().await);
+        }
+        tokio::time::sleep(9 * SECOND).await;
+        house.quiet().await;
+        assert_eq!((house.shown.get().state, house.shown.get().overdue), (BreakerState::Closed, 0));
+        tokio::time::sleep(SECOND).await;
+        house.quiet().await;
+        assert_eq!(house.shown.get().state, BreakerState::Open);
+        drop(hung);
+        house.quiet().await;
+        assert_eq!(house.facts.changes().len(), 1, "the late ends change nothing");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn peers_b17_killed_in_half_open_it_knows_its_period_and_its_probe_and_ignores_the_one_it_disowned() {
+    local(async {
+        let mut house = House::build(100);
+        house.half_open().await;
+        let orphan = house.through().await;
+        let before = house.shown.get();
+        house.strikes.arm("ticket", 1);
+        let (_, killed) = house.send();
+        assert!(matches!(killed.await.unwrap(), Reply::Abandoned { .. }));
+        house.quiet().await;
+        assert_eq!(house.vault.status().restarts, 1);
+        let after = house.shown.get();
+        assert_eq!((after.state, after.generation, after.since), (before.state, before.generation, before.since));
+        assert_eq!(house.refused().await.reason, Reason::Probing { probes: 1, limit: 1 });
+        tokio::time::sleep(60 * SECOND).await;
+        house.quiet().await;
+        assert_eq!(house.shown.get().state, BreakerState::Open, "the lease of before the crash");
+        tokio::time::sleep(30 * SECOND).await;
+        let probe = house.through().await;
+        orphan.settle(Outcome::without_answer(Class::Success, Effect::Done, ""));
+        house.quiet().await;
+        assert_eq!((house.shown.get().state, house.shown.get().probes_in_flight), (BreakerState::HalfOpen, 1));
+        probe.settle(Outcome::without_answer(Class::Success, Effect::Done, ""));
+        house.quiet().await;
+        assert_eq!(house.shown.get().state, BreakerState::Closed);
+    })
+    .await;
+}
+
+fn drill(seconds: u32) -> Order {
+    Order::new(seconds * SECOND, "a drill, Ana").unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_is_shown_outlives_a_crash_and_ends_by_the_timer_and_each_is_stated_once() {
+    local(async {
+        let mut house = House::build(100);
+        let order = Control::ForceOpen(drill(60));
+        assert_eq!(ask(house.vault.address(), order).await, Ok(Ok(BreakerState::Closed)));
+        house.strikes.arm("ticket", 1);
+        let _killed = house.send();
+        house.quiet().await;
+        assert!(matches!(house.refused().await.reason, Reason::BreakerOpen { .. }));
+        house.quiet().await;
+        let shown = house.shown.get();
+        assert_eq!((shown.mode, shown.mode_reason.as_deref()), (BreakerMode::ForcedOpen, Some("a drill, Ana")));
+        assert!(shown.mode_until.is_some() && shown.retry_at.is_some());
+        tokio::time::sleep(60 * SECOND).await;
+        house.end(Class::Success).await;
+        let expected = [
+            "forced open: a drill, Ana",
+            "closed -> open: forced open for 60 s: a drill, Ana",
+            "automatic: the operator's order ended",
+            "open -> half-open: the operator's order ended",
+            "half-open -> closed: a probe succeeded",
+        ];
+        assert_eq!(house.facts.changes(), expected);
+        assert_eq!((house.shown.get().mode, house.shown.get().mode_until), (BreakerMode::Automatic, None));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_it_only_counts_calls_pass_and_it_is_stated_once_that_it_would_have_opened() {
+    local(async {
+        let mut house = House::build(100);
+        ask(house.vault.address(), Control::MetricsOnly(drill(600))).await.unwrap().unwrap();
+        for _ in 0..12 {
+            house.end(Class::Server).await;
+        }
+        let expected =
+            ["counting only: a drill, Ana", "would open: 4 of 4 calls failed (100 %, limit 50 %) within 240 s"];
+        assert_eq!(house.facts.changes(), expected);
+        assert_eq!((house.shown.get().state, house.shown.get().refused_total), (BreakerState::Closed, 0));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_operator_can_close_it() {
     local(async {
         let mut house = House::build(100);
         house.open().await;
-        assert_eq!(ask(house.vault.address(), Reset).await, Ok(Ok(BreakerState::Open)));
+        assert_eq!(ask(house.vault.address(), Control::Reset).await, Ok(Ok(BreakerState::Open)));
         house.end(Class::Success).await;
         assert_eq!(house.facts.changes().last().unwrap(), "open -> closed: reset by an operator");
     })

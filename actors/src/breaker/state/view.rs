@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Breaker, Mode};
+use super::{Breaker, Hold, Position};
 use crate::{
     breaker::{BreakerConfig, window::Tally},
     fact::BreakerState,
@@ -11,10 +11,10 @@ use crate::{
 impl Breaker {
     /// Closed, open or half-open.
     pub fn state(&self) -> BreakerState {
-        match self.mode {
-            Mode::Closed(_) => BreakerState::Closed,
-            Mode::Open { .. } => BreakerState::Open,
-            Mode::HalfOpen { .. } => BreakerState::HalfOpen,
+        match self.position {
+            Position::Closed(_) => BreakerState::Closed,
+            Position::Open { .. } => BreakerState::Open,
+            Position::HalfOpen { .. } => BreakerState::HalfOpen,
         }
     }
 
@@ -30,36 +30,46 @@ impl Breaker {
 
     /// While open: when a probe may pass.
     pub fn retry_at(&self) -> Option<Instant> {
-        if let Mode::Open { until, .. } = self.mode { Some(until) } else { None }
+        if let Position::Open { until, .. } = self.position { Some(until) } else { None }
     }
 
     /// While open or half-open: why it opened last.
     pub fn cause(&self) -> Option<&Arc<str>> {
-        match &self.mode {
-            Mode::Closed(_) => None,
-            Mode::Open { outage, .. } | Mode::HalfOpen { outage, .. } => Some(&outage.cause),
+        match &self.position {
+            Position::Closed(_) => None,
+            Position::Open { outage, .. } | Position::HalfOpen { outage, .. } => Some(&outage.cause),
         }
     }
 
     /// While closed: what the window holds.
     pub fn tally(&self, now: Instant) -> Tally {
-        if let Mode::Closed(counts) = &self.mode { counts.tally(now) } else { Tally::default() }
+        if let Position::Closed(counts) = &self.position { counts.tally(now) } else { Tally::default() }
     }
 
     /// While closed: failures in a row.
     pub fn streak(&self, now: Instant) -> u32 {
-        if let Mode::Closed(counts) = &self.mode { counts.streak(now) } else { 0 }
+        if let Position::Closed(counts) = &self.position { counts.streak(now) } else { 0 }
+    }
+
+    /// Calls under way that have taken too long already; 0 unless closed, and without a rule for slow calls.
+    pub fn overdue(&self, now: Instant) -> u64 {
+        if self.state() == BreakerState::Closed { self.passes.overdue(now, None) } else { 0 }
+    }
+
+    /// The operator's order in force.
+    pub fn hold(&self) -> Option<&Hold> {
+        self.hold.as_ref()
     }
 
     /// While half-open: probes under way.
     pub fn probes_in_flight(&self) -> u32 {
-        let out = if self.state() == BreakerState::HalfOpen { self.issued.len() } else { 0 };
+        let out = if self.state() == BreakerState::HalfOpen { self.passes.len() } else { 0 };
         u32::try_from(out).unwrap_or(u32::MAX)
     }
 
     /// Passes of this generation that are out.
     pub fn passes_out(&self) -> usize {
-        self.issued.len()
+        self.passes.len()
     }
 
     /// Calls that passed, that were refused, and openings, since the process began.
