@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use actix::Addr;
 use mainstay_actors::{
     call::AcceptedCall,
     dlq::{DlqActor, DlqError, Ended, Finish, Kind, LetterId},
@@ -9,7 +10,7 @@ use mainstay_actors::{
     fallback::Remember,
     idempotency::{End, KeyReport},
     ids::{ActorId, CallId},
-    kernel::{ChildState, Lost, ask},
+    kernel::{ChildState, Lost, Resident, ask},
     outcome::Class,
 };
 use serde_json::Value;
@@ -26,8 +27,8 @@ use crate::{
 /// The dead letter queue's place in the tree.
 pub(crate) const DLQ: &str = "runtime/dlq";
 
-/// How often whoever waits for it looks whether it still serves.
-const DLQ_LOOK: Duration = Duration::from_millis(500);
+/// How often whoever waits for an answer looks whether its actor still serves.
+const DOWN_LOOK: Duration = Duration::from_millis(500);
 
 impl Gateway {
     /// Ends an effect.
@@ -95,22 +96,36 @@ impl Gateway {
         state
     }
 
-    /// Asks the dead letter queue. Parked past its restart limit it keeps the question and never answers: then nobody waits.
+    /// Asks the dead letter queue.
     pub(crate) async fn ask_dlq<M>(&self, question: M) -> Result<M::Result, Lost>
     where
         M: actix::Message + Send + 'static,
         M::Result: Send,
         DlqActor: actix::Handler<M>,
     {
+        self.ask_unless_down(&self.dlq, &ActorId::new(DLQ), question).await
+    }
+
+    /// Asks an actor. One that is parked past its restart limit keeps the question and never answers: then nobody waits.
+    pub(crate) async fn ask_unless_down<A, M>(
+        &self,
+        actor: &Addr<A>,
+        id: &ActorId,
+        question: M,
+    ) -> Result<M::Result, Lost>
+    where
+        M: actix::Message + Send + 'static,
+        M::Result: Send,
+        A: Resident + actix::Handler<M>,
+    {
         let is_down = async {
-            let id = ActorId::new(DLQ);
-            while !matches!(self.tree.state_of(&id), Some(ChildState::Parked | ChildState::Stopped)) {
-                tokio::time::sleep(DLQ_LOOK).await;
+            while !matches!(self.tree.state_of(id), Some(ChildState::Parked | ChildState::Stopped)) {
+                tokio::time::sleep(DOWN_LOOK).await;
             }
         };
         tokio::select! {
             biased;
-            answer = ask(&self.dlq, question) => answer,
+            answer = ask(actor, question) => answer,
             () = is_down => Err(Lost::Stopped),
         }
     }

@@ -48,3 +48,22 @@ pub struct UnknownVendor {
     /// The configured names, comma separated.
     pub known: String,
 }
+
+/// A name that is not configured.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown {what} {name:?}; known: {known}")]
+pub struct UnknownName {
+    /// `vendor` or `lane`.
+    pub what: &'static str,
+    /// The name that was asked for, its first 80 characters.
+    pub name: String,
+    /// The configured names, comma separated.
+    pub known: String,
+}
+
+impl UnknownName {
+    pub(crate) fn new<T: ToString>(what: &'static str, name: &str, known: impl Iterator<Item = T>) -> Self {
+        let known = known.map(|name| name.to_string()).collect::<Vec<_>>().join(", ");
+        Self { what, name: name.chars().take(80).collect(), known }
+    }
+}

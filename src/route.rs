@@ -14,7 +14,7 @@ use mainstay_actors::{
     ticket::Ticket,
 };
 
-use crate::{answer::Shared, supervision::SupervisorKey};
+use crate::{answer::Shared, controls::Controls, supervision::SupervisorKey};
 
 /// One vendor's entrances.
 pub(crate) struct Route {
@@ -29,6 +29,7 @@ pub(crate) struct Route {
     pub(crate) fallback: FallbackConfig,
     pub(crate) local: Option<LocalFn>,
     pub(crate) supervisor: SupervisorKey,
+    pub(crate) controls: Controls,
 }
 
 impl Route {

@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use actix::Addr;
 use mainstay_actors::{
     breaker::{Breaker, BreakerActor, BreakerParts, BreakerSnapshot},
     budget::{BudgetActor, BudgetParts, BudgetSnapshot, Ledger},
@@ -32,6 +33,7 @@ use mainstay_actors::{
 use crate::{
     answer::Shared,
     config::{RuntimeConfig, VendorConfig},
+    controls::Controls,
     debug::VendorLook,
     error::StartError,
     facts::FactBus,
@@ -196,6 +198,10 @@ impl Wiring<'_> {
         let mut news: Vec<_> = lanes.iter().map(|lane| lane.news.clone()).collect();
         news.push(gate.news);
         self.tell_of_the_breaker(news);
+        let controls = Controls {
+            lanes: lanes.iter().map(|lane| (lane.name.clone(), lane.address.clone())).collect(),
+            gate: gate.address,
+        };
         let (keys, keys_shown) = self.keys(kept);
         let (cache, cache_shown) = self.cache();
         let look = VendorLook {
@@ -219,6 +225,7 @@ impl Wiring<'_> {
             fallback: self.config.fallback.clone(),
             local: self.config.local.clone(),
             supervisor: self.under,
+            controls,
         };
         Ok(Wired { route, look })
     }
@@ -294,11 +301,16 @@ impl Wiring<'_> {
     fn gate(&self, next: Door<Ticket>) -> GateEnds {
         let gate = Gate::new(self.config.gate.clone(), &self.config.lanes);
         let shown = Published::new(gate.snapshot(&self.vendor, self.kit.clock.now()));
-        let parts =
-            GateParts { vendor: self.vendor.clone(), next, clock: self.kit.clock.clone(), shown: shown.clone() };
+        let parts = GateParts {
+            vendor: self.vendor.clone(),
+            next,
+            facts: self.kit.sink(),
+            clock: self.kit.clock.clone(),
+            shown: shown.clone(),
+        };
         let vault = self.vault("gate", gate, move |inc| VendorGateActor::new(inc, parts.clone()));
         let limit = self.kit.mailbox_max;
-        GateEnds { tickets: vault.door(limit), news: vault.door(limit), shown }
+        GateEnds { tickets: vault.door(limit), news: vault.door(limit), address: vault.address().clone(), shown }
     }
 
     fn lane(&self, config: &LaneConfig, next: Door<Ticket>) -> LaneEnds {
@@ -314,7 +326,13 @@ impl Wiring<'_> {
         let name = format!("lane/{}", config.name);
         let vault = self.vault(&name, lane, move |inc| BulkheadActor::new(inc, parts.clone()));
         let limit = self.kit.mailbox_max;
-        LaneEnds { name: config.name.clone(), tickets: vault.door(limit), news: vault.door(limit), shown }
+        LaneEnds {
+            name: config.name.clone(),
+            tickets: vault.door(limit),
+            news: vault.door(limit),
+            address: vault.address().clone(),
+            shown,
+        }
     }
 
     fn keys(&self, kept: KeptKeys) -> (Arc<Vault<IdempotencyActor<Shared>>>, Published<KeySnapshot>) {
@@ -352,6 +370,7 @@ impl Wiring<'_> {
 struct GateEnds {
     tickets: Door<Ticket>,
     news: Door<BreakerNews>,
+    address: Addr<VendorGateActor>,
     shown: Published<GateSnapshot>,
 }
 
@@ -359,6 +378,7 @@ struct LaneEnds {
     name: LaneId,
     tickets: Door<Ticket>,
     news: Door<BreakerNews>,
+    address: Addr<BulkheadActor>,
     shown: Published<LaneSnapshot>,
 }
 

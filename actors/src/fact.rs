@@ -177,6 +177,15 @@ pub enum Fact {
         /// Refused since the last of these facts.
         refused: u64,
     },
+    /// An operator changed a limit while calls run: paused, resumed, resized.
+    LimitsChanged {
+        /// The vendor.
+        vendor: VendorId,
+        /// The lane; none for the vendor's gate.
+        lane: Option<LaneId>,
+        /// What is different now: `concurrency 2 -> 4`, `paused: maintenance`.
+        what: Arc<str>,
+    },
     /// Spending passed a mark, or the vendor said it is used up.
     BudgetMarked {
         /// The vendor.

@@ -138,6 +138,14 @@ pub enum Reason {
         /// How long it may.
         limit: Duration,
     },
+    /// It waited as long as it may, in a lane or at a gate that an operator has paused.
+    #[error("waited {waited:?} while paused ({why}): resume it")]
+    Paused {
+        /// Why nothing starts, as the operator said.
+        why: Arc<str>,
+        /// How long it waited.
+        waited: Duration,
+    },
     /// The circuit breaker is open.
     #[error("circuit breaker open: {cause}")]
     BreakerOpen {

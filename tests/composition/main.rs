@@ -3,6 +3,7 @@
 
 mod accidents;
 mod callers;
+mod controls;
 mod drain;
 mod effects;
 mod fallbacks;

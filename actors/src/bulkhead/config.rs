@@ -1,6 +1,6 @@
 //! How many calls a lane runs and keeps waiting, and what the vendor allows over all lanes.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,9 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Most lanes one vendor may have: the turn looks at each of them.
 pub const LANES_MAX: usize = 16;
+
+/// Most permits one lane may have, and so most that wait in its line at the gate.
+pub const CONCURRENCY_MAX: usize = 1024;
 
 /// One lane: calls of one importance to one vendor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,8 +57,8 @@ impl LaneConfig {
     /// Names every field that is out of its range.
     pub fn check(&self, faults: &mut Faults) {
         let Self { name: _, concurrency, queue_max, wait_max, weight } = self;
-        faults.require((1..=1024).contains(concurrency), "concurrency", || {
-            format!("{concurrency} is not within 1..=1024")
+        faults.require((1..=CONCURRENCY_MAX).contains(concurrency), "concurrency", || {
+            format!("{concurrency} is not within 1..={CONCURRENCY_MAX}")
         });
         faults.require(*queue_max <= 1_000_000, "queue_max", || format!("{queue_max} is not within 0..=1000000"));
         faults
@@ -108,6 +111,38 @@ impl Rate {
     }
 }
 
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/s (burst {})", self.per_second, self.burst)
+    }
+}
+
+/// Never more than so many calls in any stretch of so much time, wherever it begins. Without it a bucket lets its burst
+/// through on top of its rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StrictWindow {
+    /// Calls. 1 to 10,000.
+    pub most: u32,
+    /// The stretch. 1 ms to an hour.
+    #[serde(with = "crate::duration")]
+    pub within: Duration,
+}
+
+impl StrictWindow {
+    fn check(self, faults: &mut Faults) {
+        let Self { most, within } = self;
+        faults.require((1..=10_000).contains(&most), "most", || format!("{most} is not within 1..=10000"));
+        faults.require((MILLI..=HOUR).contains(&within), "within", || format!("{within:?} is not within 1ms..=1h"));
+    }
+}
+
+impl fmt::Display for StrictWindow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in any {:?}", self.most, self.within)
+    }
+}
+
 /// What the vendor allows over all lanes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -117,6 +152,8 @@ pub struct GateConfig {
     pub cap: usize,
     /// How fast; default no limit of our own (a vendor's profile states its vendor's).
     pub rate: Option<Rate>,
+    /// A strict window beside the rate; both must allow a call. Default none: no vendor known here counts that way in public.
+    pub window: Option<StrictWindow>,
     /// How long a slot is kept for an effect whose end nobody reports. It must be longer than the longest effect, or the
     /// cap is passed. 1 s to a day; default 65 min (Retell's longest phone call by default, 1 h, and 5 min for its way).
     #[serde(with = "crate::duration")]
@@ -129,14 +166,20 @@ pub struct GateConfig {
 
 impl Default for GateConfig {
     fn default() -> Self {
-        Self { cap: 20, rate: None, slot_lease: Duration::from_secs(65 * 60), line_wait_max: Duration::from_secs(30) }
+        Self {
+            cap: 20,
+            rate: None,
+            window: None,
+            slot_lease: Duration::from_secs(65 * 60),
+            line_wait_max: Duration::from_secs(30),
+        }
     }
 }
 
 impl GateConfig {
     /// Names every field that is out of its range.
     pub fn check(&self, faults: &mut Faults) {
-        let Self { cap, rate, slot_lease, line_wait_max } = self;
+        let Self { cap, rate, window, slot_lease, line_wait_max } = self;
         faults.require((1..=10_000).contains(cap), "cap", || format!("{cap} is not within 1..=10000"));
         faults.require((Duration::from_secs(1)..=DAY).contains(slot_lease), "slot_lease", || {
             format!("{slot_lease:?} is not within 1s..=24h")
@@ -146,6 +189,9 @@ impl GateConfig {
         });
         if let Some(rate) = rate {
             rate.check(&mut faults.under("rate"));
+        }
+        if let Some(window) = window {
+            window.check(&mut faults.under("window"));
         }
     }
 }
@@ -169,7 +215,12 @@ mod tests {
         lanes[0].concurrency = 0;
         lanes[1].weight = 101;
         lanes[2].name = lanes[0].name.clone();
-        let gate = GateConfig { cap: 0, rate: Some(Rate { per_second: f64::NAN, burst: 0 }), ..GateConfig::default() };
+        let gate = GateConfig {
+            cap: 0,
+            rate: Some(Rate { per_second: f64::NAN, burst: 0 }),
+            window: Some(StrictWindow { most: 0, within: Duration::ZERO }),
+            ..GateConfig::default()
+        };
         let mut faults = Faults::default();
         check_lanes(&lanes, &mut faults);
         gate.check(&mut faults);
@@ -177,7 +228,16 @@ mod tests {
         let fields: Vec<_> = found.iter().filter_map(|fault| fault.split(':').next()).collect();
         assert_eq!(
             fields,
-            ["critical.concurrency", "normal.weight", "critical.name", "cap", "rate.per_second", "rate.burst"]
+            [
+                "critical.concurrency",
+                "normal.weight",
+                "critical.name",
+                "cap",
+                "rate.per_second",
+                "rate.burst",
+                "window.most",
+                "window.within"
+            ]
         );
         assert!(found.iter().all(|fault| fault.contains("within") || fault.contains("two lanes")), "{found:?}");
     }

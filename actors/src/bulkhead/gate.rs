@@ -6,14 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::Serialize;
-
 use super::{
-    config::{GateConfig, LaneConfig},
+    config::{CONCURRENCY_MAX, GateConfig, LaneConfig},
+    control::{ChangeError, GateChange, InForce},
     message::BreakerNews,
     queue::{Arrival, Out, Queue, Refused, later},
     rate::Bucket,
+    snapshot::{GateSnapshot, LineSnapshot},
     turns::Turns,
+    window::WindowLog,
 };
 use crate::{
     grant::{Ending, GrantEnd, GrantReport},
@@ -78,8 +79,6 @@ pub enum GateStepped<T> {
 struct Line<T> {
     lane: LaneId,
     weight: u32,
-    /// The lane's permits: whoever waits here holds one.
-    max: usize,
     queue: Queue<T>,
 }
 
@@ -92,13 +91,14 @@ struct Slot {
 /// The gate of one vendor.
 #[derive(Debug)]
 pub struct Gate<T> {
-    config: GateConfig,
+    force: InForce<GateConfig>,
     lines: Vec<Line<T>>,
     turns: Turns,
     /// The slots in use. All leases are equally long, so the first ends first.
     slots: BTreeMap<GrantId, Slot>,
     next_grant: u64,
     bucket: Option<Bucket>,
+    window: Option<WindowLog>,
     news: Option<BreakerNews>,
     paused_until: Option<Instant>,
     refused: Refused,
@@ -109,24 +109,20 @@ pub struct Gate<T> {
 impl<T> Gate<T> {
     /// An empty gate with a line for each lane.
     pub fn new(config: GateConfig, lanes: &[LaneConfig]) -> Self {
-        let line = |lane: &LaneConfig| Line {
-            lane: lane.name.clone(),
-            weight: lane.weight,
-            max: lane.concurrency,
-            queue: Queue::new(),
-        };
+        let line = |lane: &LaneConfig| Line { lane: lane.name.clone(), weight: lane.weight, queue: Queue::new() };
         Self {
             lines: lanes.iter().map(line).collect(),
             turns: Turns::new(lanes.iter().map(|lane| lane.weight)),
             slots: BTreeMap::new(),
             next_grant: 0,
             bucket: config.rate.map(Bucket::new),
+            window: config.window.map(WindowLog::new),
             news: None,
             paused_until: None,
             refused: Refused::default(),
             returned_tokens: 0,
             leases_ended: 0,
-            config,
+            force: InForce::new(config),
         }
     }
 
@@ -146,7 +142,8 @@ impl<T> Gate<T> {
         let Some((at, line)) = self.lines.iter().enumerate().find(|(_, line)| line.lane == *lane) else {
             return (0, Arrival::Refuse(self.unknown_lane(lane)));
         };
-        let (held, limit) = (line.queue.len(), line.max);
+        // Whoever waits here holds a permit of its lane, so the lane's own bound is met first.
+        let (held, limit) = (line.queue.len(), CONCURRENCY_MAX);
         let full = || Reason::Full { what: "line of the vendor gate", held, limit };
         (at, line.queue.decide_place(held < limit, now, wanted, Guard::Gate, full))
     }
@@ -165,7 +162,7 @@ impl<T> Gate<T> {
         now: Instant,
         (at, arrival): (usize, Arrival),
     ) -> Option<Out<T>> {
-        let patience = later(now, self.config.line_wait_max);
+        let patience = later(now, self.force.config.line_wait_max);
         let was_waiting = self.waits(at);
         let out = match (self.lines.get_mut(at), arrival) {
             (Some(line), arrival) => line.queue.apply_place(item, now, deadline.min(patience), arrival),
@@ -192,7 +189,11 @@ impl<T> Gate<T> {
                 return GateStep::Out { line: at, seq, refusal: refusal.clone() };
             }
             if let Some((seq, late)) = line.queue.overdue(now) {
-                return GateStep::Out { line: at, seq, refusal: late.overdue(now, Guard::Gate) };
+                return GateStep::Out {
+                    line: at,
+                    seq,
+                    refusal: late.overdue(now, Guard::Gate, self.force.paused.as_ref()),
+                };
             }
         }
         if self.opens_at(now).is_none_or(|at| at > now) {
@@ -202,18 +203,19 @@ impl<T> Gate<T> {
         let first = line.and_then(|at| Some((at, self.lines.get(at)?.queue.first()?)));
         match first {
             Some((line, (seq, first))) if wanted(&first.item) => GateStep::Grant { line, seq },
-            Some((line, (seq, first))) => GateStep::Out { line, seq, refusal: first.overdue(now, Guard::Gate) },
+            Some((line, (seq, first))) => GateStep::Out { line, seq, refusal: first.overdue(now, Guard::Gate, None) },
             None => GateStep::Rest,
         }
     }
 
-    /// When the next one may pass; `None` while every slot is in use.
+    /// When the next one may pass; `None` while every slot is in use, or an operator has paused the gate.
     fn opens_at(&self, now: Instant) -> Option<Instant> {
-        if self.slots.len() >= self.config.cap {
+        if self.force.paused.is_some() || self.slots.len() >= self.force.config.cap {
             return None;
         }
         let token = self.bucket.as_ref().map(|bucket| bucket.ready_at(now));
-        Some(token.into_iter().chain(self.paused_until).fold(now, Instant::max))
+        let place = self.window.as_ref().map(|window| window.ready_at(now));
+        Some(token.into_iter().chain(place).chain(self.paused_until).fold(now, Instant::max))
     }
 
     /// Does it.
@@ -242,9 +244,12 @@ impl<T> Gate<T> {
         let Some(waiting) = waiting else { return GateStepped::Rest };
         let grant = GrantId(self.next_grant);
         self.next_grant += 1;
-        self.slots.insert(grant, Slot { until: later(now, self.config.slot_lease), unknown: false });
+        self.slots.insert(grant, Slot { until: later(now, self.force.config.slot_lease), unknown: false });
         if let Some(bucket) = &mut self.bucket {
             bucket.take(grant, now);
+        }
+        if let Some(window) = &mut self.window {
+            window.take(grant, now);
         }
         GateStepped::Granted { item: waiting.item, grant }
     }
@@ -261,8 +266,9 @@ impl<T> Gate<T> {
             }
             GrantEnd::Unused => {
                 self.slots.remove(&report.grant);
-                let gained = self.bucket.as_mut().is_some_and(|bucket| bucket.give_back(report.grant));
-                self.returned_tokens += u64::from(gained);
+                let token = self.bucket.as_mut().is_some_and(|bucket| bucket.give_back(report.grant));
+                let place = self.window.as_mut().is_some_and(|window| window.give_back(report.grant));
+                self.returned_tokens += u64::from(token || place);
             }
         }
     }
@@ -272,6 +278,29 @@ impl<T> Gate<T> {
         let Some(pause) = ending.retry_after.filter(|_| ending.class == Class::Throttled) else { return };
         let until = later(now, pause.min(PAUSE_MAX));
         self.paused_until = self.paused_until.max(Some(until));
+    }
+
+    /// What is in force after a change.
+    pub fn decide_change(&self, change: GateChange) -> Result<InForce<GateConfig>, ChangeError> {
+        self.force.with(change)
+    }
+
+    /// Puts it in force. Returns in words what is different now, if anything is.
+    pub fn apply_change(&mut self, now: Instant, force: InForce<GateConfig>) -> Option<Arc<str>> {
+        let news = force.news(&self.force);
+        let (to, before) = (&force.config, &self.force.config);
+        if to.rate != before.rate {
+            self.bucket = to.rate.map(|rate| Bucket::changed(self.bucket.take(), rate, now));
+        }
+        if to.window != before.window {
+            let log = self.window.take();
+            self.window = to.window.map(|window| match log {
+                Some(log) => log.changed(window),
+                None => WindowLog::new(window),
+            });
+        }
+        self.force = force;
+        news
     }
 
     /// Hears of the breaker. The steps that follow refuse whoever waits while it is open.
@@ -297,13 +326,16 @@ impl<T> Gate<T> {
         let pause = self.paused_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         GateSnapshot {
             vendor: vendor.clone(),
-            cap: self.config.cap,
+            paused: self.force.paused.clone(),
+            cap: self.force.config.cap,
             in_use: self.slots.len(),
             leased_unknown: self.slots.values().filter(|slot| slot.unknown).count(),
             waiting: self.lines.iter().map(line).collect(),
             tokens: self.bucket.as_ref().map(|bucket| bucket.whole(now)),
-            rate: self.config.rate.map(|rate| rate.per_second),
-            burst: self.config.rate.map(|rate| rate.burst),
+            rate: self.force.config.rate.map(|rate| rate.per_second),
+            burst: self.force.config.rate.map(|rate| rate.burst),
+            window: self.force.config.window,
+            window_left: self.window.as_ref().map(|window| window.left(now)),
             granted_total: self.next_grant,
             returned_tokens_total: self.returned_tokens,
             refused_total: self.refused.refused,
@@ -313,52 +345,6 @@ impl<T> Gate<T> {
             closed_by: self.shut(now).and(self.news.as_ref()).map(|news| news.cause.clone()),
         }
     }
-}
-
-/// One lane's line at the gate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LineSnapshot {
-    /// The lane.
-    pub lane: LaneId,
-    /// Its weight.
-    pub weight: u32,
-    /// Calls waiting for a slot or a token.
-    pub waiting: usize,
-}
-
-/// What others may see of a gate.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct GateSnapshot {
-    /// The vendor.
-    pub vendor: VendorId,
-    /// Slots.
-    pub cap: usize,
-    /// Slots in use, those in the next field included.
-    pub in_use: usize,
-    /// Slots kept because the end of their effect is unknown; each is free when its lease runs out.
-    pub leased_unknown: usize,
-    /// The lines, in the order of the configuration.
-    pub waiting: Vec<LineSnapshot>,
-    /// Whole rate tokens there; none if there is no rate.
-    pub tokens: Option<u32>,
-    /// Calls a second.
-    pub rate: Option<f64>,
-    /// Calls at once after a pause.
-    pub burst: Option<u32>,
-    /// Calls let through.
-    pub granted_total: u64,
-    /// Tokens that came back because nothing was sent with them.
-    pub returned_tokens_total: u64,
-    /// Refused because a line was full, the breaker open or the lane unknown.
-    pub refused_total: u64,
-    /// Taken out because they waited too long or nobody wanted them any more.
-    pub expired_total: u64,
-    /// Slots that came free because their lease ran out.
-    pub leases_ended_total: u64,
-    /// For how long nothing passes because the vendor asked for a pause.
-    pub paused_ms: u64,
-    /// Why nothing passes, while the breaker is open.
-    pub closed_by: Option<Arc<str>>,
 }
 
 #[cfg(test)]

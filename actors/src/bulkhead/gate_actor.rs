@@ -1,16 +1,19 @@
 //! The actor of the vendor's gate.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use actix::{Actor, Context, Handler};
 
 use super::{
-    gate::{Gate, GateSnapshot, GateStepped},
+    control::{ChangeError, GateChange},
+    gate::{Gate, GateStepped},
     message::BreakerNews,
     queue::Out,
+    snapshot::GateSnapshot,
 };
 use crate::{
     clock::Clock,
+    fact::{Fact, FactSink},
     grant::GrantReport,
     ids::{GrantId, VendorId},
     kernel::{Door, DoorFull, Hop, Incarnation, Published, Resident},
@@ -28,6 +31,8 @@ pub struct GateParts {
     pub vendor: VendorId,
     /// Where a ticket with a slot and a token goes: the breaker.
     pub next: Door<Ticket>,
+    /// Where it states facts.
+    pub facts: Arc<dyn FactSink>,
     /// The clocks.
     pub clock: Clock,
     /// Where it shows itself.
@@ -119,6 +124,26 @@ impl Handler<Hop<BreakerNews>> for VendorGateActor {
         if self.inc.commit(|_| (), |gate, ()| gate.hear(hop.body)).is_ok() {
             self.advance(self.parts.clock.now());
         }
+    }
+}
+
+impl Handler<GateChange> for VendorGateActor {
+    type Result = Result<(), ChangeError>;
+
+    fn handle(&mut self, change: GateChange, _: &mut Context<Self>) -> Self::Result {
+        self.inc.begin("GateChange", None);
+        let now = self.parts.clock.now();
+        let changed = self
+            .inc
+            .commit(|gate| gate.decide_change(change), |gate, force| force.map(|force| gate.apply_change(now, force)));
+        let news = changed.map_err(|_| ChangeError::Restarting)??;
+        if let Some(what) = news {
+            let vendor = &self.parts.vendor;
+            tracing::warn!(target: "mainstay::gate", %vendor, %what, "the gate of {vendor} was changed: {what}");
+            self.parts.facts.state(Fact::LimitsChanged { vendor: vendor.clone(), lane: None, what });
+        }
+        self.advance(now);
+        Ok(())
     }
 }
 

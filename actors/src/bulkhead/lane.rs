@@ -6,12 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::Serialize;
-
 use super::{
     config::LaneConfig,
+    control::{ChangeError, InForce, LaneChange},
     message::BreakerNews,
     queue::{Arrival, Out, Queue, Refused, later},
+    snapshot::LaneSnapshot,
 };
 use crate::{
     ids::{GrantId, LaneId, VendorId},
@@ -66,7 +66,7 @@ pub enum LaneStepped<T> {
 /// One lane: its permits, and who waits for them.
 #[derive(Debug)]
 pub struct Lane<T> {
-    config: LaneConfig,
+    force: InForce<LaneConfig>,
     queue: Queue<T>,
     running: BTreeSet<GrantId>,
     next_grant: u64,
@@ -82,7 +82,7 @@ impl<T> Lane<T> {
     /// An empty lane.
     pub fn new(config: LaneConfig) -> Self {
         Self {
-            config,
+            force: InForce::new(config),
             queue: Queue::new(),
             running: BTreeSet::new(),
             next_grant: 0,
@@ -97,11 +97,15 @@ impl<T> Lane<T> {
 
     /// Its name.
     pub fn name(&self) -> &LaneId {
-        &self.config.name
+        &self.force.config.name
     }
 
+    /// Permits that may be given out now. A lane that is paused has none, nor has one that was lowered under those that run.
     fn free(&self) -> usize {
-        self.config.concurrency.saturating_sub(self.running.len())
+        if self.force.paused.is_some() {
+            return 0;
+        }
+        self.force.config.concurrency.saturating_sub(self.running.len())
     }
 
     fn shut(&self, now: Instant) -> Option<Refusal> {
@@ -114,7 +118,7 @@ impl<T> Lane<T> {
             return Arrival::Refuse(refusal);
         }
         // Free permits are places too: the steps that follow fill them from the queue.
-        let (held, limit) = (self.queue.len(), self.config.queue_max);
+        let (held, limit) = (self.queue.len(), self.force.config.queue_max);
         let room = held < limit.saturating_add(self.free());
         let full = || Reason::Full { what: "queue of the lane", held, limit };
         self.queue.decide_place(room, now, wanted, Guard::Lane, full)
@@ -123,7 +127,7 @@ impl<T> Lane<T> {
     /// Takes the arrival in, or hands it back; in its place one that left may come out.
     pub fn apply_arrive(&mut self, item: T, deadline: Instant, now: Instant, arrival: Arrival) -> Option<Out<T>> {
         self.untold += u64::from(matches!(arrival, Arrival::Full { .. }));
-        let patience = later(now, self.config.wait_max);
+        let patience = later(now, self.force.config.wait_max);
         let out = self.queue.apply_place(item, now, deadline.min(patience), arrival);
         if let Some(out) = &out {
             self.refused.note(&out.refusal);
@@ -147,7 +151,7 @@ impl<T> Lane<T> {
             return LaneStep::Out { seq, refusal };
         }
         if let Some((seq, late)) = self.queue.overdue(now) {
-            return LaneStep::Out { seq, refusal: late.overdue(now, Guard::Lane) };
+            return LaneStep::Out { seq, refusal: late.overdue(now, Guard::Lane, self.force.paused.as_ref()) };
         }
         if self.free() == 0 {
             return LaneStep::Rest;
@@ -155,7 +159,7 @@ impl<T> Lane<T> {
         if wanted(&first.item) {
             LaneStep::Run { seq }
         } else {
-            LaneStep::Out { seq, refusal: first.overdue(now, Guard::Lane) }
+            LaneStep::Out { seq, refusal: first.overdue(now, Guard::Lane, None) }
         }
     }
 
@@ -183,6 +187,18 @@ impl<T> Lane<T> {
         LaneStepped::Run { item: waiting.item, grant }
     }
 
+    /// What is in force after a change.
+    pub fn decide_change(&self, change: LaneChange) -> Result<InForce<LaneConfig>, ChangeError> {
+        self.force.with(change)
+    }
+
+    /// Puts it in force. Returns in words what is different now, if anything is.
+    pub fn apply_change(&mut self, force: InForce<LaneConfig>) -> Option<Arc<str>> {
+        let news = force.news(&self.force);
+        self.force = force;
+        news
+    }
+
     /// Takes a permit back. False when it was back already, or never given.
     pub fn release(&mut self, grant: GrantId) -> bool {
         self.running.remove(&grant)
@@ -208,11 +224,12 @@ impl<T> Lane<T> {
         let (p50, p95) = self.waits.percentiles();
         LaneSnapshot {
             vendor: vendor.clone(),
-            lane: self.config.name.clone(),
-            concurrency: self.config.concurrency,
+            lane: self.force.config.name.clone(),
+            paused: self.force.paused.clone(),
+            concurrency: self.force.config.concurrency,
             running: self.running.len(),
             queued: self.queue.len(),
-            queue_max: self.config.queue_max,
+            queue_max: self.force.config.queue_max,
             refused_total: self.refused.refused,
             expired_total: self.refused.expired,
             dispatched_total: self.dispatched,
@@ -256,39 +273,6 @@ impl Waits {
         };
         (at(50), at(95))
     }
-}
-
-/// What others may see of a lane.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LaneSnapshot {
-    /// The vendor.
-    pub vendor: VendorId,
-    /// The lane.
-    pub lane: LaneId,
-    /// Its permits.
-    pub concurrency: usize,
-    /// Permits out.
-    pub running: usize,
-    /// Calls waiting.
-    pub queued: usize,
-    /// Calls that may wait.
-    pub queue_max: usize,
-    /// Refused because the queue was full or the breaker open.
-    pub refused_total: u64,
-    /// Taken out of the queue because they waited too long or nobody wanted them any more.
-    pub expired_total: u64,
-    /// Given a permit.
-    pub dispatched_total: u64,
-    /// How long the first in the queue has waited.
-    pub oldest_wait_ms: u64,
-    /// How long the median of the last 128 that ran had waited.
-    pub wait_p50_ms: u64,
-    /// How long 95 of 100 of them had waited at most.
-    pub wait_p95_ms: u64,
-    /// The longest wait of all that ran.
-    pub wait_max_ms: u64,
-    /// Why nothing passes, while the breaker is open.
-    pub closed_by: Option<Arc<str>>,
 }
 
 #[cfg(test)]

@@ -5,9 +5,11 @@ use std::{sync::Arc, time::Instant};
 use actix::{Actor, Context, Handler};
 
 use super::{
-    lane::{Lane, LaneSnapshot, LaneStepped},
+    control::{ChangeError, LaneChange},
+    lane::{Lane, LaneStepped},
     message::BreakerNews,
     queue::Out,
+    snapshot::LaneSnapshot,
 };
 use crate::{
     clock::Clock,
@@ -126,6 +128,25 @@ impl Handler<Hop<BreakerNews>> for BulkheadActor {
         if self.inc.commit(|_| (), |lane, ()| lane.hear(hop.body)).is_ok() {
             self.advance(self.parts.clock.now());
         }
+    }
+}
+
+impl Handler<LaneChange> for BulkheadActor {
+    type Result = Result<(), ChangeError>;
+
+    fn handle(&mut self, change: LaneChange, _: &mut Context<Self>) -> Self::Result {
+        self.inc.begin("LaneChange", None);
+        let changed = self
+            .inc
+            .commit(|lane| lane.decide_change(change), |lane, force| force.map(|force| lane.apply_change(force)));
+        let news = changed.map_err(|_| ChangeError::Restarting)??;
+        if let Some(what) = news {
+            let (vendor, lane) = (&self.parts.vendor, &self.lane);
+            tracing::warn!(target: "mainstay::lane", %vendor, %lane, %what, "{vendor} lane {lane} was changed: {what}");
+            self.parts.facts.state(Fact::LimitsChanged { vendor: vendor.clone(), lane: Some(lane.clone()), what });
+        }
+        self.advance(self.parts.clock.now());
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -63,7 +64,7 @@ pub(super) struct Refused {
 impl Refused {
     pub(super) fn note(&mut self, refusal: &Refusal) {
         match refusal.reason {
-            Reason::WaitedTooLong { .. } => self.expired += 1,
+            Reason::WaitedTooLong { .. } | Reason::Paused { .. } => self.expired += 1,
             _ => self.refused += 1,
         }
     }
@@ -78,11 +79,15 @@ pub(super) struct Waiting<T> {
 }
 
 impl<T> Waiting<T> {
-    /// Its refusal because it waited too long, or its caller gave up.
-    pub(super) fn overdue(&self, now: Instant, by: Guard) -> Refusal {
+    /// Its refusal because it waited too long, or its caller gave up. `paused`: why nothing started meanwhile.
+    pub(super) fn overdue(&self, now: Instant, by: Guard, paused: Option<&Arc<str>>) -> Refusal {
         let waited = now.saturating_duration_since(self.entered);
         let limit = self.deadline.saturating_duration_since(self.entered);
-        Refusal::new(by, Reason::WaitedTooLong { waited, limit })
+        let reason = match paused {
+            Some(why) => Reason::Paused { why: why.clone(), waited },
+            None => Reason::WaitedTooLong { waited, limit },
+        };
+        Refusal::new(by, reason)
     }
 }
 
@@ -137,7 +142,7 @@ impl<T> Queue<T> {
             return Arrival::Queue;
         }
         match self.leaver(now, wanted) {
-            Ok((seq, waiting)) => Arrival::Replace { seq, refusal: waiting.overdue(now, by) },
+            Ok((seq, waiting)) => Arrival::Replace { seq, refusal: waiting.overdue(now, by, None) },
             Err(looked_to) => Arrival::Full { looked_to, refusal: Refusal::new(by, full()) },
         }
     }

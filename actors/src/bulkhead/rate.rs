@@ -39,6 +39,16 @@ impl Bucket {
         Self { gap, slack, burst: rate.burst, recent: VecDeque::new(), full_before: None, full_at: None }
     }
 
+    /// A bucket of another rate, with the whole tokens that are there as far as it has room for them; full if there was none.
+    /// From the change on, the new rate's promise holds. Tokens taken before it do not come back.
+    pub(super) fn changed(before: Option<Self>, rate: Rate, now: Instant) -> Self {
+        let bucket = Self::new(rate);
+        let Some(before) = before else { return bucket };
+        let missing = rate.burst.saturating_sub(before.whole(now));
+        let full_at = (missing > 0).then(|| later(now, bucket.gap.saturating_mul(missing)));
+        Self { full_before: full_at, full_at, ..bucket }
+    }
+
     /// How long until it is full.
     fn ahead(&self, now: Instant) -> Duration {
         self.full_at.map_or(Duration::ZERO, |full| full.saturating_duration_since(now))
@@ -141,6 +151,20 @@ mod tests {
         bucket.take(GrantId(2), next);
         assert!(!bucket.give_back(GrantId(1)), "its token had been refilled and used");
         assert!(!bucket.is_ready(next));
+    }
+
+    #[test]
+    fn another_rate_keeps_the_tokens_that_are_there_and_no_more() {
+        let (mut bucket, start) = (Bucket::new(clay()), clock::now());
+        (0..15).for_each(|n| bucket.take(GrantId(n), start));
+        let slower = Bucket::changed(Some(bucket), Rate { per_second: 1.0, burst: 2 }, start);
+        assert_eq!(slower.whole(start), 2);
+        let mut bucket = Bucket::new(clay());
+        (0..20).for_each(|n| bucket.take(GrantId(n), start));
+        let mut slower = Bucket::changed(Some(bucket), Rate { per_second: 1.0, burst: 2 }, start);
+        assert_eq!((slower.whole(start), slower.ready_at(start)), (0, start + ms(1_000)));
+        assert!(!slower.give_back(GrantId(19)), "taken under the old rate");
+        assert_eq!(Bucket::changed(None, clay(), start).whole(start), 20);
     }
 
     #[test]

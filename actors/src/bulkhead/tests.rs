@@ -20,7 +20,7 @@ use super::*;
 use crate::{
     call::AcceptedCall,
     clock::{self, Clock},
-    fact::{Fact, FactSink},
+    fact::{Fact, FactSink, NoFacts},
     grant::Ending,
     ids::{ActorId, CallId, LaneId, OperationId, VendorId},
     kernel::{Child, Door, Hazard, Launch, NoHazard, Published, Vault, Worker, testing::Restarts},
@@ -110,7 +110,7 @@ impl OneGate {
         let clock = Clock::default();
         let gate = Gate::new(config, &patterns_lanes());
         let shown = Published::new(gate.snapshot(&vendor(), clock.now()));
-        let parts = GateParts { vendor: vendor(), next, clock, shown: shown.clone() };
+        let parts = GateParts { vendor: vendor(), next, facts: Arc::new(NoFacts), clock, shown: shown.clone() };
         let vault =
             Vault::new(launch("retell/gate", hazard), gate, move |inc| VendorGateActor::new(inc, parts.clone()));
         vault.launch();

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    bulkhead::{Rate, patterns_lanes},
+    bulkhead::{Rate, StrictWindow, patterns_lanes},
     clock,
     outcome::{Effect, Outcome},
 };
@@ -50,6 +50,12 @@ impl Bench {
         item
     }
 
+    fn offer_all(&mut self, lane: usize, number: usize) {
+        for _ in 0..number {
+            self.offer(lane);
+        }
+    }
+
     /// Fills the lane's line up to what its permits allow.
     fn fill(&mut self, lane: usize) {
         let max = patterns_lanes()[lane].concurrency;
@@ -79,6 +85,13 @@ impl Bench {
     fn pass(&mut self, time: Duration) {
         self.now += time;
         self.settle();
+    }
+
+    fn change(&mut self, change: GateChange) -> Option<Arc<str>> {
+        let force = self.gate.decide_change(change).unwrap();
+        let news = self.gate.apply_change(self.now, force);
+        self.settle();
+        news
     }
 
     fn last(&self) -> GrantId {
@@ -198,7 +211,7 @@ fn the_gate_wakes_for_the_next_token_only_if_it_can_be_used() {
     assert_eq!(lease, Some(bench.now + GateConfig::default().slot_lease), "nobody waits");
     bench.offer(0);
     assert_eq!(bench.gate.next_deadline(bench.now), Some(bench.now + ms(1_000)));
-    bench.gate.config.cap = 1;
+    bench.change(GateChange::Cap(1));
     assert_eq!(bench.gate.next_deadline(bench.now), Some(bench.now + ms(30_000)), "no slot: only the wait ends");
 }
 
@@ -243,19 +256,98 @@ fn an_unknown_lane_is_refused_with_the_known_ones() {
 }
 
 #[test]
-fn a_line_holds_as_many_as_its_lane_has_permits() {
+fn a_line_holds_as_many_as_any_lane_may_have_permits() {
     let mut bench = Bench::new(cap(1));
-    bench.fill(2);
-    let left = bench.gate.lines[2].queue.first().unwrap().1.item.1;
+    bench.offer_all(2, CONCURRENCY_MAX + 1);
     bench.offer(2);
-    assert_eq!(bench.out.pop().unwrap().1.reason, Reason::Full { what: "line of the vendor gate", held: 2, limit: 2 });
-    bench.gone.insert(left);
-    bench.offer(2);
-    assert_eq!(bench.out.pop().unwrap().0, left, "who left makes room");
+    let (held, limit) = (CONCURRENCY_MAX, CONCURRENCY_MAX);
+    assert_eq!(bench.out.pop().unwrap().1.reason, Reason::Full { what: "line of the vendor gate", held, limit });
+    bench.gone.extend(0..bench.next);
+    let item = bench.offer(2);
+    assert_ne!(bench.out.pop().unwrap().0, item, "who left makes room");
+}
+
+fn strict(most: u32, within: u64) -> Option<StrictWindow> {
+    Some(StrictWindow { most, within: ms(within) })
+}
+
+#[test]
+fn a_bucket_lets_its_burst_through_on_top_of_its_rate_and_a_strict_window_beside_it_does_not() {
+    for (window, within_a_second) in [(None, 29), (strict(10, 1_000), 10)] {
+        let mut bench = Bench::new(GateConfig { window, ..rate(10.0, 20) });
+        bench.offer_all(0, 60);
+        (0..999).for_each(|_| bench.pass(ms(1)));
+        assert_eq!(bench.granted.len(), within_a_second);
+        bench.pass(ms(1));
+        assert_eq!(bench.granted.len(), within_a_second + if window.is_some() { 10 } else { 1 });
+    }
+}
+
+/// p-queue lets aborted jobs burn its interval cap.
+#[test]
+fn peers_23_who_leaves_before_its_start_takes_nothing_from_the_window() {
+    let mut bench = Bench::new(GateConfig { window: strict(1, 100), ..cap(1) });
+    let items: Vec<_> = (0..7).map(|_| bench.offer(0)).collect();
+    bench.report(bench.last(), ended(Class::Success, None));
+    bench.gone.extend(&items[1..6]);
+    bench.pass(ms(100));
+    assert_eq!(bench.granted.last().unwrap().1, items[6], "the five that left were skipped");
+    assert_eq!((bench.out.len(), bench.seen().window_left), (5, Some(0)));
+    // One that was let through and not sent gives its place back at once.
+    bench.report(bench.last(), GrantEnd::Unused);
+    bench.offer(0);
+    assert_eq!((bench.granted.len(), bench.seen().returned_tokens_total), (3, 1));
+    bench.pass(ms(50));
+    assert!(bench.gate.lines.iter().all(|line| line.queue.is_empty()));
+}
+
+#[test]
+fn a_paused_gate_starts_nothing_on_any_lane_and_those_who_waited_go_first_when_it_is_resumed() {
+    let mut bench = Bench::new(cap(10));
+    assert_eq!(bench.change(GateChange::Pause("vendor asks".into())).as_deref(), Some("paused: vendor asks"));
+    let first = bench.offer(2);
+    bench.pass(ms(29_999));
+    let second = bench.offer(2);
+    bench.pass(ms(1));
+    assert_eq!(bench.out.pop().map(|(item, refusal)| (item, refusal.reason)), {
+        Some((first, Reason::Paused { why: "vendor asks".into(), waited: ms(30_000) }))
+    });
+    assert_eq!((bench.granted.len(), bench.seen().paused.as_deref()), (0, Some("vendor asks")));
+    bench.change(GateChange::Resume);
+    assert_eq!(bench.granted.last().unwrap().1, second);
+}
+
+#[test]
+fn a_lower_cap_takes_no_slot_back_and_gives_none_out_before_enough_are_back() {
+    let mut bench = Bench::new(cap(3));
+    bench.offer_all(0, 5);
+    assert_eq!(bench.change(GateChange::Cap(1)).as_deref(), Some("cap 3 -> 1"));
+    for back in 0..2 {
+        bench.report(bench.granted[back].2, ended(Class::Success, None));
+        assert_eq!(bench.granted.len(), 3);
+    }
+    bench.report(bench.granted[2].2, ended(Class::Success, None));
+    assert_eq!((bench.granted.len(), bench.seen().in_use), (4, 1));
+}
+
+#[test]
+fn a_rate_is_changed_while_calls_wait_for_it() {
+    let mut bench = Bench::new(rate(1.0, 1));
+    bench.offer_all(0, 12);
+    assert_eq!(bench.granted.len(), 1);
+    let rate = Rate { per_second: 10.0, burst: 1 };
+    assert_eq!(bench.change(GateChange::Rate(Some(rate))).as_deref(), Some("rate 1/s (burst 1) -> 10/s (burst 1)"));
+    bench.pass(ms(100));
+    assert_eq!(bench.granted.len(), 2);
+    bench.change(GateChange::Rate(None));
+    assert_eq!(bench.granted.len(), 12);
+    let error = bench.gate.decide_change(GateChange::Rate(Some(Rate { per_second: 0.0, burst: 1 }))).unwrap_err();
+    assert!(error.to_string().contains("rate.per_second: 0 is not within"), "{error}");
 }
 
 #[derive(Debug, Clone)]
 enum Act {
+    Change(GateChange),
     Offer(usize),
     Report(usize, u8),
     Leave(u32),
@@ -268,6 +360,11 @@ fn act() -> impl Strategy<Value = Act> {
         4 => (0usize..6, 0u8..4).prop_map(|(at, end)| Act::Report(at, end)),
         1 => (0u32..60).prop_map(Act::Leave),
         3 => (0u64..300).prop_map(Act::Pass),
+        1 => prop_oneof![
+            Just(GateChange::Pause("".into())),
+            Just(GateChange::Resume),
+            (1usize..5).prop_map(GateChange::Cap),
+        ].prop_map(Act::Change),
     ]
 }
 
@@ -276,16 +373,18 @@ proptest! {
 
     /// Whatever happens: never more slots than the cap, never more sends than the rate allows, everyone counted once.
     #[test]
-    fn cap_rate_and_counts_always_hold(
+    fn cap_rate_window_and_counts_always_hold(
         cap in 1usize..5,
         burst in 1u32..4,
         acts in proptest::collection::vec(act(), 0..100),
     ) {
-        let config = GateConfig { cap, slot_lease: ms(2_000), line_wait_max: ms(1_000), ..rate(10.0, burst) };
-        let mut bench = Bench::new(GateConfig { cap, ..config });
+        let (slot_lease, line_wait_max, window) = (ms(2_000), ms(1_000), strict(3, 250));
+        let mut bench = Bench::new(GateConfig { cap, slot_lease, line_wait_max, window, ..rate(10.0, burst) });
         let mut unused = BTreeSet::new();
         for act in acts {
+            let before = bench.seen();
             match act {
+                Act::Change(change) => drop(bench.change(change)),
                 Act::Offer(lane) => {
                     bench.offer(lane);
                 }
@@ -309,7 +408,7 @@ proptest! {
                 }
             }
             let seen = bench.seen();
-            prop_assert!(seen.in_use <= cap && seen.leased_unknown <= seen.in_use);
+            prop_assert!(seen.in_use <= seen.cap.max(before.in_use) && seen.leased_unknown <= seen.in_use);
             let waiting: usize = seen.waiting.iter().map(|line| line.waiting).sum();
             prop_assert_eq!(waiting + bench.granted.len() + bench.out.len(), bench.next as usize);
         }
@@ -318,6 +417,7 @@ proptest! {
             for (last, to) in sends.iter().enumerate().skip(first) {
                 let allowed = f64::from(burst) + 10.0 * (*to - *from).as_secs_f64() + 1e-6;
                 prop_assert!((last - first + 1) as f64 <= allowed);
+                prop_assert!(last - first < 3 || *to - *from >= ms(250), "more than 3 in 250 ms");
             }
         }
     }

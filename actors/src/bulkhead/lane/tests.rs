@@ -76,6 +76,13 @@ impl Bench {
         self.settle();
     }
 
+    fn change(&mut self, change: LaneChange) -> Option<Arc<str>> {
+        let force = self.lane.decide_change(change).unwrap();
+        let news = self.lane.apply_change(force);
+        self.settle();
+        news
+    }
+
     fn items_run(&self) -> Vec<u32> {
         self.ran.iter().map(|(item, _)| *item).collect()
     }
@@ -233,8 +240,70 @@ fn the_waits_of_those_that_ran_are_shown() {
     assert_eq!(seen.oldest_wait_ms, 0);
 }
 
+#[test]
+fn a_paused_lane_keeps_who_waits_takes_who_comes_and_starts_nothing() {
+    let mut bench = Bench::new(1, 2);
+    bench.offer(0);
+    bench.offer(1);
+    assert_eq!(bench.change(LaneChange::Pause("maintenance".into())).as_deref(), Some("paused: maintenance"));
+    assert_eq!(bench.change(LaneChange::Pause("maintenance".into())), None, "twice is once");
+    bench.release(bench.ran[0].1);
+    bench.offer(2);
+    bench.offer(3);
+    assert_eq!(
+        (bench.items_run(), bench.seen().queued),
+        (vec![0], 2),
+        "a free permit is no place while nothing starts"
+    );
+    assert_eq!(bench.out, [(3, Reason::Full { what: "queue of the lane", held: 2, limit: 2 })]);
+    assert_eq!(bench.seen().paused.as_deref(), Some("maintenance"));
+    assert_eq!(bench.change(LaneChange::Resume).as_deref(), Some("resumed"));
+    bench.release(bench.ran[1].1);
+    assert_eq!(bench.items_run(), [0, 1, 2]);
+}
+
+#[test]
+fn who_waits_too_long_in_a_paused_lane_is_told_why() {
+    let mut bench = Bench::new(1, 2);
+    bench.change(LaneChange::Pause("maintenance".into()));
+    bench.offer(0);
+    bench.pass(ms(1_000));
+    assert_eq!(bench.out, [(0, Reason::Paused { why: "maintenance".into(), waited: ms(1_000) })]);
+    assert_eq!(bench.seen().expired_total, 1);
+}
+
+/// Resilience4j blocks whoever lowers a limit; others count below zero, or give the permit of a lowered bulkhead out again.
+#[test]
+fn peers_25_after_a_lowering_nothing_starts_until_a_permit_is_truly_back() {
+    let mut bench = Bench::new(1, 10);
+    (0..4).for_each(|item| bench.offer(item));
+    assert_eq!(bench.change(LaneChange::Concurrency(2)).as_deref(), Some("concurrency 1 -> 2"));
+    assert_eq!(bench.items_run(), [0, 1], "raised: at once");
+    bench.change(LaneChange::Concurrency(1));
+    assert_eq!((bench.seen().running, bench.seen().concurrency), (2, 1));
+    bench.release(bench.ran[0].1);
+    assert_eq!((bench.items_run().len(), bench.seen().running), (2, 1), "that permit is gone");
+    bench.release(bench.ran[1].1);
+    assert_eq!((bench.items_run(), bench.seen().running), (vec![0, 1, 2], 1));
+}
+
+#[test]
+fn a_shorter_queue_keeps_who_waits_and_a_value_out_of_range_changes_nothing() {
+    let mut bench = Bench::new(1, 3);
+    (0..4).for_each(|item| bench.offer(item));
+    bench.change(LaneChange::QueueMax(1));
+    bench.offer(4);
+    assert_eq!((bench.seen().queued, bench.out.len()), (3, 1));
+    for bad in [LaneChange::Concurrency(0), LaneChange::Concurrency(1_025), LaneChange::QueueMax(1_000_001)] {
+        let error = bench.lane.decide_change(bad).unwrap_err();
+        assert!(error.to_string().contains("is not within"), "{error}");
+    }
+    assert_eq!(bench.seen().concurrency, 1);
+}
+
 #[derive(Debug, Clone)]
 enum Act {
+    Change(LaneChange),
     Offer { patience: u64 },
     Release(usize),
     ReleaseAgain(usize),
@@ -251,6 +320,12 @@ fn act() -> impl Strategy<Value = Act> {
         2 => (0u32..60).prop_map(Act::Leave),
         2 => (0u64..600).prop_map(Act::Pass),
         1 => proptest::option::of(0u64..500).prop_map(Act::News),
+        1 => prop_oneof![
+            Just(LaneChange::Pause("".into())),
+            Just(LaneChange::Resume),
+            (1usize..4).prop_map(LaneChange::Concurrency),
+            (0usize..5).prop_map(LaneChange::QueueMax),
+        ].prop_map(Act::Change),
     ]
 }
 
@@ -267,6 +342,7 @@ proptest! {
         let mut bench = Bench::new(concurrency, queue_max);
         let (mut offered, mut out) = (0u32, BTreeSet::new());
         for act in acts {
+            let before = bench.seen();
             let running = |bench: &Bench| bench.ran.iter().map(|(_, grant)| *grant)
                 .filter(|grant| bench.lane.running.contains(grant)).collect::<Vec<_>>();
             match act {
@@ -284,11 +360,16 @@ proptest! {
                 Act::Leave(item) => drop(bench.gone.insert(item)),
                 Act::Pass(time) => bench.pass(ms(time)),
                 Act::News(time) => bench.news(time.map(ms)),
+                Act::Change(change) => drop(bench.change(change)),
             }
             let seen = bench.seen();
-            prop_assert!(seen.running <= concurrency && seen.queued <= queue_max);
+            // After a lowering those that run and wait stay, and nobody joins them.
+            prop_assert!(seen.running <= seen.concurrency.max(before.running));
+            prop_assert!(seen.queued <= seen.queue_max.max(before.queued));
             prop_assert_eq!(running(&bench).len(), seen.running);
-            prop_assert!(seen.queued == 0 || seen.running == concurrency, "a free permit is used");
+            let idle = seen.paused.is_some() || seen.running >= seen.concurrency;
+            prop_assert!(seen.queued == 0 || idle, "a free permit is used");
+            prop_assert!(seen.paused.is_none() || bench.ran.len() as u64 == before.dispatched_total || before.paused.is_none());
             prop_assert_eq!(bench.ran.len() + bench.out.len() + seen.queued, offered as usize);
             prop_assert_eq!(seen.refused_total + seen.expired_total, bench.out.len() as u64);
             prop_assert!(bench.ran.is_sorted(), "first in, first out");

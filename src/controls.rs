@@ -1,0 +1,196 @@
+//! What an operator changes while calls run: a lane or a vendor's gate is paused, resumed, resized.
+//!
+//! A change is answered when it is in force. It waits for nobody: what is under way goes on, and after a lowering nothing
+//! starts until enough of it has ended. It is a fact ([`LimitsChanged`](mainstay_actors::fact::Fact::LimitsChanged)), shows
+//! in the snapshot, survives a crash of its actor, and ends with the runtime: the next one begins with its configuration.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use actix::{Addr, Handler, Message};
+use mainstay_actors::{
+    bulkhead::{BulkheadActor, ChangeError, GateChange, LaneChange, Rate, StrictWindow, VendorGateActor},
+    ids::{ActorId, LaneId, VendorId},
+    kernel::{Lost, Resident},
+    outcome::cut,
+};
+
+use crate::{error::UnknownName, gateway::Gateway, handle::Handle, route::Route, verdict::CRASHES_MAX};
+
+/// The actors of one vendor that an operator reaches.
+pub(crate) struct Controls {
+    pub(crate) lanes: BTreeMap<LaneId, Addr<BulkheadActor>>,
+    pub(crate) gate: Addr<VendorGateActor>,
+}
+
+/// A change was not made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// It asks for a value out of its range.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// The actor crashed again and again with the change in hand, is down, or was stopped.
+    #[error("the change was not made: {0}")]
+    Lost(#[from] Lost),
+}
+
+/// One lane of a vendor, in an operator's hands.
+#[derive(Clone)]
+pub struct LaneControl {
+    gateway: Arc<Gateway>,
+    lane: Addr<BulkheadActor>,
+    id: ActorId,
+}
+
+impl LaneControl {
+    /// Nothing starts any more. Calls that wait or come wait within the lane's limits. The reason (cut to 500 bytes) is in
+    /// the snapshot, and in the refusals of those who waited in vain.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] when the lane does not answer.
+    pub async fn pause(&self, why: impl Into<String>) -> Result<(), ControlError> {
+        self.change(LaneChange::Pause(cut(why.into()).into())).await
+    }
+
+    /// Calls start again, those that waited first.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] when the lane does not answer.
+    pub async fn resume(&self) -> Result<(), ControlError> {
+        self.change(LaneChange::Resume).await
+    }
+
+    /// So many calls at the same time from now on, 1 to 1,024.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] when the value is out of its range or the lane does not answer.
+    pub async fn resize(&self, concurrency: usize) -> Result<(), ControlError> {
+        self.change(LaneChange::Concurrency(concurrency)).await
+    }
+
+    /// So many calls may wait from now on, 0 to 1,000,000. Those that wait already stay.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] when the value is out of its range or the lane does not answer.
+    pub async fn set_queue_max(&self, places: usize) -> Result<(), ControlError> {
+        self.change(LaneChange::QueueMax(places)).await
+    }
+
+    async fn change(&self, change: LaneChange) -> Result<(), ControlError> {
+        make(&self.gateway, &self.lane, &self.id, change).await
+    }
+}
+
+/// The gate of a vendor, in an operator's hands.
+#[derive(Clone)]
+pub struct GateControl {
+    gateway: Arc<Gateway>,
+    gate: Addr<VendorGateActor>,
+    id: ActorId,
+}
+
+impl GateControl {
+    /// Nothing starts on any lane any more. The reason (cut to 500 bytes) is in the snapshot, and in the refusals of those
+    /// who waited in vain.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] when the gate does not answer.
+    pub async fn pause(&self, why: impl Into<String>) -> Result<(), ControlError> {
+        self.change(GateChange::Pause(cut(why.into()).into())).await
+    }
+
+    /// Calls start again, those that waited first.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] when the gate does not answer.
+    pub async fn resume(&self) -> Result<(), ControlError> {
+        self.change(GateChange::Resume).await
+    }
+
+    /// So many slots from now on, 1 to 10,000.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] when the value is out of its range or the gate does not answer.
+    pub async fn resize(&self, cap: usize) -> Result<(), ControlError> {
+        self.change(GateChange::Cap(cap)).await
+    }
+
+    /// Another rate from now on, or none. Tokens that are there stay, as far as the new burst has room for them.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] when a value is out of its range or the gate does not answer.
+    pub async fn set_rate(&self, rate: Option<Rate>) -> Result<(), ControlError> {
+        self.change(GateChange::Rate(rate)).await
+    }
+
+    /// Another strict window from now on, or none. The calls of the last window count in the new one.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] when a value is out of its range or the gate does not answer.
+    pub async fn set_window(&self, window: Option<StrictWindow>) -> Result<(), ControlError> {
+        self.change(GateChange::Window(window)).await
+    }
+
+    async fn change(&self, change: GateChange) -> Result<(), ControlError> {
+        make(&self.gateway, &self.gate, &self.id, change).await
+    }
+}
+
+impl Handle {
+    /// One lane of a vendor: pause, resume, resize.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownName`] with the known names.
+    pub fn lane(&self, vendor: &str, lane: &str) -> Result<LaneControl, UnknownName> {
+        let gateway = &self.core.gateway;
+        let (vendor, route) = find(gateway, vendor)?;
+        let lanes = &route.controls.lanes;
+        let found = LaneId::new(lane).ok().and_then(|id| lanes.get_key_value(&id));
+        let (name, address) = found.ok_or_else(|| UnknownName::new("lane", lane, lanes.keys()))?;
+        let id = ActorId::new(format!("{vendor}/lane/{name}"));
+        Ok(LaneControl { gateway: gateway.clone(), lane: address.clone(), id })
+    }
+
+    /// The gate of a vendor, over all its lanes: pause, resume, cap, rate.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownName`] with the known names.
+    pub fn gate(&self, vendor: &str) -> Result<GateControl, UnknownName> {
+        let gateway = &self.core.gateway;
+        let (vendor, route) = find(gateway, vendor)?;
+        let id = ActorId::new(format!("{vendor}/gate"));
+        Ok(GateControl { gateway: gateway.clone(), gate: route.controls.gate.clone(), id })
+    }
+}
+
+fn find<'a>(gateway: &'a Gateway, vendor: &str) -> Result<(&'a VendorId, &'a Route), UnknownName> {
+    let found = VendorId::new(vendor).ok().and_then(|id| gateway.routes.get_key_value(&id));
+    found.ok_or_else(|| UnknownName::new("vendor", vendor, gateway.routes.keys()))
+}
+
+/// Asks for a change until it is answered: made twice it is made once.
+async fn make<A, M>(gateway: &Gateway, actor: &Addr<A>, id: &ActorId, change: M) -> Result<(), ControlError>
+where
+    A: Resident + Handler<M>,
+    M: Message<Result = Result<(), ChangeError>> + Clone + Send + 'static,
+{
+    let mut crashes = 0;
+    loop {
+        match gateway.ask_unless_down(actor, id, change.clone()).await {
+            Ok(Err(ChangeError::Restarting)) | Err(Lost::Crashed) if crashes < CRASHES_MAX => crashes += 1,
+            Ok(answer) => return Ok(answer?),
+            Err(lost) => return Err(lost.into()),
+        }
+    }
+}
