@@ -12,7 +12,7 @@ use std::{
 
 use mainstay_actors::{
     breaker::BreakerConfig,
-    budget::BudgetConfig,
+    budget::{BudgetConfig, Limit, Scope},
     bulkhead::{GateConfig, LaneConfig, Rate, check_lanes, patterns_lanes},
     call::{OnDenied, Step},
     client::{ClientConfig, Done, Failed, Function, FunctionCall, Transport},
@@ -20,7 +20,8 @@ use mainstay_actors::{
     fallback::{CacheConfig, FallbackConfig, LocalFn},
     faults::Faults,
     idempotency::IdempotencyConfig,
-    ids::{NameError, TargetId},
+    ids::{MeterId, NameError, TargetId},
+    meter::Period,
     profile::{Clay, Profile, Retell, Target, timeout},
 };
 use reqwest::Url;
@@ -63,13 +64,14 @@ impl VendorConfig {
     /// A vendor by its profile, with the seeds' defaults. The budget has no default: say [`Self::daily_limit`].
     pub fn new(profile: Result<Profile, NameError>) -> Self {
         let longest = profile.as_ref().ok().and_then(Profile::longest_timeout).unwrap_or(timeout::REQUEST);
-        let unit = profile.as_ref().map_or("credits", |profile| profile.unit);
+        // A unit that is no name is the profile's fault, and is named by its check.
+        let unit = profile.as_ref().ok().and_then(|profile| MeterId::new(profile.unit).ok()).unwrap_or_default();
         Self {
             profile,
             lanes: patterns_lanes(),
             gate: GateConfig::default(),
             breaker: BreakerConfig::patterns(longest),
-            budget: BudgetConfig { unit: unit.into(), ..BudgetConfig::default() },
+            budget: BudgetConfig { unit, ..BudgetConfig::default() },
             client: ClientConfig::default(),
             keys: IdempotencyConfig::default(),
             fallback: FallbackConfig::default(),
@@ -81,7 +83,8 @@ impl VendorConfig {
     }
 
     /// A Clay table. Its webhook takes 10 records a second with bursts of 20; the breaker is the seeds' two together; rows
-    /// wait on disk while Clay is away. Daily limit 500 credits, the seed's example.
+    /// wait on disk while Clay is away. Daily limit 500 credits, the seed's example; 50,000 rows for life through each table's
+    /// webhook, Clay's own limit: say what a table took before by [`Limit::used_before`] in `budget.limits`.
     pub fn clay(name: &str, table: Clay) -> Self {
         let timeout = table.timeout;
         Self::clay_account(table.profile(name), timeout)
@@ -109,9 +112,12 @@ impl VendorConfig {
     fn clay_account(profile: Result<Profile, NameError>, longest: Duration) -> Self {
         let config = Self::new(profile);
         let rate = Rate { per_second: 10.0, burst: 20 };
+        let rows = Limit::new(Period::Lifetime, Credits::whole(Clay::ROWS_MAX));
+        let rows = Limit { scope: Scope::Target, meter: MeterId::new(Clay::ROWS).ok(), ..rows };
         Self {
             gate: GateConfig { rate: Some(rate), ..config.gate.clone() },
             breaker: BreakerConfig::credit(longest),
+            budget: BudgetConfig { limits: vec![rows], ..config.budget.clone() },
             ..config
         }
         .daily_limit(Credits::whole(500))
@@ -267,13 +273,25 @@ impl VendorConfig {
                 format!("the profile has no address, and {id} has no function: give one by VendorConfig::function")
             });
         }
-        for (id, operation) in profile.every_operation() {
-            faults.require(operation.estimate <= self.budget.daily_limit, "budget.daily_limit", || {
-                format!(
-                    "{} {} is less than one call of {id} may cost ({}): nothing would ever be sent",
-                    self.budget.daily_limit, self.budget.unit, operation.estimate
-                )
-            });
+        let meters: BTreeSet<_> = profile.every_operation().flat_map(|(_, operation)| operation.also.keys()).collect();
+        for limit in self.budget.all_limits().iter().filter(|limit| limit.scope == Scope::Account) {
+            let meter = self.budget.meter_of(limit);
+            for (id, operation) in profile.every_operation() {
+                let main = (*meter == self.budget.unit).then_some(operation.estimate);
+                let asked = main.or_else(|| operation.also.get(meter).copied()).unwrap_or_default();
+                let field =
+                    if limit.period == Period::Day && main.is_some() { "budget.daily_limit" } else { "budget.limits" };
+                faults.require(asked <= limit.amount, field, || {
+                    format!(
+                        "{} {meter} is less than one call of {id} may cost ({asked}): nothing would ever be sent",
+                        limit.amount
+                    )
+                });
+            }
+        }
+        for meter in self.budget.limits.iter().filter_map(|limit| limit.meter.as_ref()) {
+            let known = *meter == self.budget.unit || meters.contains(meter);
+            faults.require(known, "budget.limits", || format!("no operation costs anything on the meter {meter}"));
         }
     }
 }

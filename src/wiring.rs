@@ -268,10 +268,12 @@ impl Wiring<'_> {
     }
 
     fn budget(&self, next: Door<Ticket>) -> (Published<BudgetSnapshot>, Door<Ticket>) {
-        let ledger = Ledger::new(&self.config.budget, self.kit.clock.wall());
-        let shown = Published::new(ledger.snapshot(&self.vendor, self.kit.clock.now()));
+        let (now, wall) = (self.kit.clock.now(), self.kit.clock.wall());
+        let ledger = Ledger::new(&self.config.budget, wall, now);
+        let shown = Published::new(ledger.snapshot(&self.vendor, wall, now));
         let parts = BudgetParts {
             vendor: self.vendor.clone(),
+            profile: self.profile.clone(),
             next,
             facts: self.kit.sink(),
             clock: self.kit.clock.clone(),

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::{
     credits::Credits,
     ids::{ActorId, CallId, LaneId, OperationId, VendorId},
+    meter::LimitId,
     outcome::{Class, Effect},
     refusal::Guard,
 };
@@ -190,9 +191,11 @@ pub enum Fact {
     BudgetMarked {
         /// The vendor.
         vendor: VendorId,
-        /// Spent and reserved.
+        /// Of which limit: meter, period, and whose.
+        which: LimitId,
+        /// Spent and reserved in the period.
         used: Credits,
-        /// The limit of the day.
+        /// The limit of the period.
         limit: Credits,
         /// `soft`, `hard`, `overage` or `exhausted`.
         mark: &'static str,

@@ -1,4 +1,4 @@
-//! Names and numbers: vendors, operations, targets, lanes, calls, grants, actors.
+//! Names and numbers: vendors, operations, targets, lanes, meters, calls, grants, actors.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -89,6 +89,25 @@ impl OperationId {
     /// The name of an operation of a vendor that is shipped; it keeps the rule by itself.
     pub(crate) fn of_ours(name: &'static str) -> Self {
         Self(Arc::from(name))
+    }
+}
+
+name_type!(
+    /// What a vendor counts and a budget limits, named by its unit: `credits`, `cents`, `actions`, `rows`.
+    MeterId
+);
+
+impl MeterId {
+    /// The name of a meter of a vendor that is shipped; it keeps the rule by itself.
+    pub(crate) fn of_ours(name: &'static str) -> Self {
+        Self(Arc::from(name))
+    }
+}
+
+impl Default for MeterId {
+    /// `credits`, the word of the seeds.
+    fn default() -> Self {
+        Self::of_ours("credits")
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::credits::Credits;
+use crate::{credits::Credits, meter::LimitId};
 
 /// Who refused, or where an attempt was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -160,19 +160,19 @@ pub enum Reason {
         /// Probes allowed.
         limit: u32,
     },
-    /// The period's limit would be passed.
-    #[error("budget: {asked} asked, {settled} spent and {reserved} reserved of {limit} {unit}")]
+    /// A budget limit would be passed.
+    #[error("budget: {asked} asked, {settled} spent and {reserved} reserved of {limit} {which}")]
     OverBudget {
+        /// Which limit: meter, period, and whose.
+        which: Box<LimitId>,
         /// What the call would reserve.
         asked: Credits,
         /// What is spent.
         settled: Credits,
         /// What is reserved by calls under way.
         reserved: Credits,
-        /// The limit of the period.
+        /// What may be spent in the period, on the call's lane.
         limit: Credits,
-        /// The unit's name.
-        unit: Arc<str>,
     },
     /// The vendor itself said that the account is used up.
     #[error("the vendor says its account is used up: top it up, or wait for its reset")]

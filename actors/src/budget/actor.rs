@@ -8,7 +8,7 @@ use std::{
 
 use actix::{Actor, Context, Handler};
 
-use super::{BudgetSnapshot, CRITICAL_LANE, Ledger, Mark, Note};
+use super::{Ask, BudgetSnapshot, Ledger, Mark, Note, shelf::name_of};
 use crate::{
     clock::Clock,
     credits::Credits,
@@ -16,6 +16,8 @@ use crate::{
     grant::GrantReport,
     ids::VendorId,
     kernel::{Door, Fenced, Hop, Incarnation, Published, Resident},
+    meter::LimitId,
+    profile::Profile,
     refusal::{Guard, Refusal},
     ticket::{Grant, Ticket},
 };
@@ -28,6 +30,8 @@ const LOG_EVERY: Duration = Duration::from_secs(1);
 pub struct BudgetParts {
     /// Whose account.
     pub vendor: VendorId,
+    /// What its operations cost.
+    pub profile: Arc<Profile>,
     /// Where a ticket goes that has its reservation.
     pub next: Door<Ticket>,
     /// Who hears of marks.
@@ -54,10 +58,10 @@ impl BudgetActor {
 
     /// Reserves for the ticket and lets it go on, or refuses it. Fenced, the ticket is dropped, which answers it.
     fn admit(&mut self, mut ticket: Ticket, now: Instant) -> Result<(), Fenced> {
-        let (wall, amount) = (self.parts.clock.wall(), ticket.call().estimate);
-        let critical = ticket.call().lane.as_str() == CRITICAL_LANE;
+        let (wall, call) = (self.parts.clock.wall(), ticket.call().clone());
+        let operation = self.parts.profile.operation(call.target.as_ref(), &call.operation);
         let (verdict, notes) = self.inc.commit(
-            |ledger| ledger.decide_reserve(wall, now, amount, critical),
+            |ledger| ledger.decide_reserve(wall, now, Ask::of(&call, operation, ledger.main_meter())),
             |ledger, it| ledger.apply_reserve(it),
         )?;
         match verdict {
@@ -71,52 +75,61 @@ impl BudgetActor {
             }
             Err(refusal) => {
                 ticket.refuse(refusal.clone());
-                self.tell(notes, now);
                 self.denials.hold(refusal);
-                self.log_seldom(now);
+                self.tell(notes, now);
             }
         }
         Ok(())
     }
 
     fn tell(&mut self, notes: Vec<Note>, now: Instant) {
+        let vendor = self.parts.vendor.clone();
         for note in notes {
             match note {
-                Note::Marked(mark, used) => self.tell_mark(mark, used, now),
-                Note::DayEnded(page, written_off) => {
-                    let vendor = &self.parts.vendor;
-                    tracing::info!(target: "mainstay::budget", %vendor, day = %page.day.date, settled = %page.settled,
-                        reserved = %page.reserved, unknown = %page.unknown, overage = %page.overage, written_off,
-                        "the budget day of {vendor} is over");
+                Note::Marked { mark, which, used, limit } => {
+                    self.log_mark(mark, &which, used, limit);
+                    self.parts.facts.state(Fact::BudgetMarked {
+                        vendor: vendor.clone(),
+                        which,
+                        used,
+                        limit,
+                        mark: mark.as_str(),
+                    });
+                }
+                Note::Ended(which, page) => {
+                    let period = name_of(which.period, page.span.date);
+                    tracing::info!(target: "mainstay::budget", %vendor, %which, period, settled = %page.settled,
+                        reserved = %page.reserved, unknown = %page.unknown, overage = %page.overage,
+                        "{vendor}: {period} is over, the budget of {which} begins anew");
+                }
+                Note::WrittenOff(reservations) => {
+                    tracing::warn!(target: "mainstay::budget", %vendor, reservations,
+                        "{vendor}: the end of some calls never came, what was reserved for them counts as spent");
                 }
             }
         }
+        self.log_seldom(now);
     }
 
-    fn tell_mark(&mut self, mark: Mark, used: Credits, now: Instant) {
-        let (limit, unit) = self.inc.read(|ledger| (ledger.limit(), ledger.unit().clone()));
-        let vendor = self.parts.vendor.clone();
+    fn log_mark(&mut self, mark: Mark, which: &LimitId, used: Credits, limit: Credits) {
+        let vendor = &self.parts.vendor;
         match mark {
             Mark::Soft(share) => {
                 let percent = (share * 100.0).round();
-                tracing::warn!(target: "mainstay::budget", %vendor, %used, %limit, %unit, share,
-                    "{vendor} used {percent} % of its budget of the day");
+                tracing::warn!(target: "mainstay::budget", %vendor, %which, %used, %limit, share,
+                    "{vendor} used {percent} % of its budget of {limit} {which}");
             }
             Mark::Hard => {
-                tracing::warn!(target: "mainstay::budget", %vendor, %used, %limit, %unit,
-                    "the budget of {vendor} refuses calls until its reset");
+                tracing::warn!(target: "mainstay::budget", %vendor, %which, %used, %limit,
+                    "the budget of {limit} {which} for {vendor} refuses calls until its reset");
             }
             Mark::Exhausted => {
-                tracing::warn!(target: "mainstay::budget", %vendor, %used, %limit, %unit,
+                tracing::warn!(target: "mainstay::budget", %vendor, %which, %used, %limit,
                     "{vendor} says that its account is used up: no call until the reset");
             }
             // May come with every call, so it is counted and logged seldom.
-            Mark::Overage(excess) => {
-                self.overages.hold(excess);
-                self.log_seldom(now);
-            }
+            Mark::Overage(excess) => self.overages.hold(excess),
         }
-        self.parts.facts.state(Fact::BudgetMarked { vendor, used, limit, mark: mark.as_str() });
     }
 
     fn log_seldom(&mut self, now: Instant) {
@@ -166,11 +179,12 @@ impl Resident for BudgetActor {
         self.tell(posted.unwrap_or_default(), now);
     }
 
-    /// The day's reset, so that the snapshot turns with it; the end of the vendor's block; a line that is owed to the log.
+    /// The day's reset, so that the snapshot turns with it; the end of the vendor's block; a sample for the forecast; a line
+    /// that is owed to the log.
     fn next_deadline(&self) -> Option<Instant> {
-        let (reset, unblock) = self.inc.read(|ledger| (ledger.today().day.end, ledger.unblock_at()));
+        let (reset, due) = self.inc.read(|ledger| (ledger.today().end, ledger.due()));
         let reset = Some(self.parts.clock.instant_of(reset));
-        [reset, unblock, self.denials.due(), self.overages.due()].into_iter().flatten().min()
+        [reset, due, self.denials.due(), self.overages.due()].into_iter().flatten().min()
     }
 
     fn on_deadline(&mut self, _ctx: &mut Context<Self>) {
@@ -178,12 +192,11 @@ impl Resident for BudgetActor {
         let (now, wall) = (self.parts.clock.now(), self.parts.clock.wall());
         let turned = self.inc.commit(|ledger| ledger.decide_turn(wall, now), Ledger::apply_turn);
         self.tell(turned.unwrap_or_default(), now);
-        self.log_seldom(now);
     }
 
     fn publish(&mut self) {
-        let now = self.parts.clock.now();
-        self.parts.shown.set(self.inc.read(|ledger| ledger.snapshot(&self.parts.vendor, now)));
+        let (now, wall) = (self.parts.clock.now(), self.parts.clock.wall());
+        self.parts.shown.set(self.inc.read(|ledger| ledger.snapshot(&self.parts.vendor, wall, now)));
     }
 }
 

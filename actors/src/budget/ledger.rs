@@ -1,58 +1,48 @@
 //! The budget's rule: what is spent, what is reserved, and who may reserve more.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
 use jiff::{Timestamp, civil::Date};
 
-use super::{BudgetConfig, Calendar, Day, Mark, Note, Page};
+use super::{Ask, BudgetConfig, Calendar, Mark, Note, Page, Span, exhausted::Exhausted, shelf::Shelf};
 use crate::{
     credits::Credits,
     grant::{GrantEnd, GrantReport},
-    ids::GrantId,
+    ids::{GrantId, MeterId},
+    meter::LimitId,
     outcome::{Class, Effect},
+    profile::Charge,
     refusal::{Guard, Reason, Refusal},
 };
 
-/// How many days' figures are kept, the present one included: a call's end may come after midnight, and the end of an
-/// accepted one by callback much later.
-pub const DAYS_KEPT: usize = 3;
-
-/// The longest wait a vendor's *exhausted* can ask for: a month, the longest period that the known vendors bill by. A
-/// mistaken answer must not close an account for years.
-pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(31 * 24 * 3600);
-
-#[derive(Debug, Clone, Copy)]
+/// A reservation is in every book that its call touches, in the pages of one date.
+#[derive(Debug, Clone)]
 struct Reservation {
-    day: Date,
-    amount: Credits,
+    date: Date,
+    ask: Ask,
     unknown: bool,
-}
-
-/// The vendor said that the account is used up: nothing is reserved for the rest of this day, nor before this moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Exhausted {
-    day: Date,
-    until: Instant,
-    shown: Timestamp,
 }
 
 /// A decision on the passing of time: whether a new day has begun, and whether the vendor's *exhausted* is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Turn {
-    day: Option<Day>,
+    now: Instant,
+    day: Option<Span>,
     unblock: bool,
 }
 
-/// A decision on a call: the amount to reserve, or the refusal.
+/// A decision on a call: what it reserves, or the refusal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reserve {
     turn: Turn,
+    ask: Ask,
+    /// Which limit lacks money that another period would have.
+    hard: Option<usize>,
     /// Whether it passes, and why not.
-    pub verdict: Result<Credits, Refusal>,
+    pub verdict: Result<(), Refusal>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +50,8 @@ enum Entry {
     Nothing,
     Refund,
     Keep,
-    Settle(Credits),
+    /// At this cost on the main meter, else at what was reserved.
+    Settle(Option<Credits>),
 }
 
 /// A decision on the end of a reservation.
@@ -75,64 +66,51 @@ pub struct Posting {
 /// The books of one vendor account.
 #[derive(Debug, Clone)]
 pub struct Ledger {
-    limit: Credits,
-    /// Only for the critical lane.
-    kept: Credits,
-    /// Ascending, as share and amount.
-    soft_marks: Vec<(f64, Credits)>,
-    unit: Arc<str>,
-    outstanding_max: usize,
     calendar: Calendar,
-    today: Page,
-    /// Oldest first, at most [`DAYS_KEPT`] less today's.
-    past: VecDeque<Page>,
+    today: Span,
+    main: MeterId,
+    /// One for each limit; the first one is the account's own on the main meter.
+    pub(super) shelves: Vec<Shelf>,
     open: BTreeMap<GrantId, Reservation>,
+    outstanding_max: usize,
     next_grant: u64,
     exhausted: Option<Exhausted>,
     refused_total: u64,
 }
 
 impl Ledger {
-    /// Empty books for a checked configuration, on the day of `wall`. (An unknown zone, which the check refuses, reads as UTC.)
-    pub fn new(config: &BudgetConfig, wall: Timestamp) -> Self {
+    /// Books for a checked configuration, on the day of `wall`. (An unknown zone, which the check refuses, reads as UTC.)
+    pub fn new(config: &BudgetConfig, wall: Timestamp, now: Instant) -> Self {
         let calendar = Calendar::of(&config.time_zone).unwrap_or_else(Calendar::utc);
-        let share = |part: f64| Credits::from_micros((config.daily_limit.micros() as f64 * part).round() as u64);
-        let mut soft_marks: Vec<_> = config.soft_marks.iter().map(|mark| (*mark, share(*mark))).collect();
-        soft_marks.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let today = calendar.day_of(wall);
+        let limits = config.all_limits();
+        let shelf = |(at, limit)| Shelf::new(limit, config, calendar.span(limit.period, &today), at == 0, now);
         Self {
-            limit: config.daily_limit,
-            kept: share(config.critical_share),
-            soft_marks,
-            unit: config.unit.as_str().into(),
-            outstanding_max: config.outstanding_max,
-            today: Page::new(calendar.day_of(wall)),
+            shelves: limits.iter().enumerate().map(shelf).collect(),
+            today,
             calendar,
-            past: VecDeque::with_capacity(DAYS_KEPT),
+            main: config.unit.clone(),
             open: BTreeMap::new(),
+            outstanding_max: config.outstanding_max,
             next_grant: 1,
             exhausted: None,
             refused_total: 0,
         }
     }
 
-    /// The present day's figures.
-    pub fn today(&self) -> &Page {
+    /// The present day.
+    pub fn today(&self) -> &Span {
         &self.today
     }
 
-    /// The figures of a day, if they are still kept.
-    pub fn page(&self, date: Date) -> Option<&Page> {
-        std::iter::once(&self.today).chain(&self.past).find(|page| page.day.date == date)
-    }
-
-    /// Most that may be spent in a day.
-    pub fn limit(&self) -> Credits {
-        self.limit
-    }
-
     /// What the vendor bills in.
-    pub fn unit(&self) -> &Arc<str> {
-        &self.unit
+    pub fn main_meter(&self) -> &MeterId {
+        &self.main
+    }
+
+    /// The figures of a limit in the period that a date is in, if they are still kept.
+    pub fn page(&self, which: &LimitId, date: Date) -> Option<&Page> {
+        self.shelves.iter().find_map(|shelf| shelf.page(shelf.holder(which)?, date))
     }
 
     /// Reservations held.
@@ -147,107 +125,119 @@ impl Ledger {
 
     /// Until when the vendor's *exhausted* blocks, as it is shown.
     pub fn exhausted_until(&self, now: Instant) -> Option<Timestamp> {
-        self.exhausted.filter(|it| it.blocks(self.today.day.date, now)).map(|it| it.shown)
+        self.exhausted.filter(|it| it.blocks(self.today.date, now)).map(|it| it.shown())
     }
 
-    /// When a block that outlasts its day is to be lifted by [`Self::apply_turn`]; every other ends with the day.
-    pub fn unblock_at(&self) -> Option<Instant> {
-        self.exhausted.filter(|it| it.day != self.today.day.date).map(|it| it.until)
+    /// When [`Self::apply_turn`] has something to do before the day ends: lift a block, or take a sample for the forecast.
+    pub fn due(&self) -> Option<Instant> {
+        let unblock = self.exhausted.and_then(|it| it.lift_at(self.today.date));
+        unblock.into_iter().chain(self.shelves.iter().filter_map(Shelf::sample_due)).min()
     }
 
     /// Has a new day begun? Has a block ended?
     pub fn decide_turn(&self, wall: Timestamp, now: Instant) -> Turn {
-        let day = self.calendar.turn(&self.today.day, wall);
-        let date = day.unwrap_or(self.today.day).date;
-        Turn { day, unblock: self.exhausted.is_some_and(|it| !it.blocks(date, now)) }
+        let day = self.calendar.turn(&self.today, wall);
+        let date = day.unwrap_or(self.today).date;
+        Turn { now, day, unblock: self.exhausted.is_some_and(|it| !it.blocks(date, now)) }
     }
 
-    /// Begins the new day: what was reserved before it does not count in it.
+    /// Begins the new day, and the new month with its first: what was reserved before does not count in it.
     pub fn apply_turn(&mut self, turn: Turn) -> Vec<Note> {
+        let mut notes = Vec::new();
         if turn.unblock {
             self.exhausted = None;
         }
-        let Some(day) = turn.day else { return Vec::new() };
-        let ended = std::mem::replace(&mut self.today, Page::new(day));
-        self.past.push_back(ended);
-        while self.past.len() >= DAYS_KEPT {
-            self.past.pop_front();
+        self.shelves.iter_mut().for_each(|shelf| shelf.sample(turn.now));
+        let Some(day) = turn.day else { return notes };
+        self.today = day;
+        for shelf in &mut self.shelves {
+            shelf.turn(self.calendar.span(shelf.period, &day), turn.now, &mut notes);
         }
-        let oldest = self.past.front().map_or(day.date, |page| page.day.date);
-        let held = self.open.len();
-        self.open.retain(|_, reservation| reservation.day >= oldest);
-        vec![Note::DayEnded(ended, held - self.open.len())]
+        self.write_off(turn.now, &mut notes);
+        notes
     }
 
-    /// May a call reserve this much? A pure question: asking changes nothing. A lane that is not critical hears of its own
-    /// limit: the day's, less the share that is kept.
-    pub fn decide_reserve(&self, wall: Timestamp, now: Instant, amount: Credits, critical: bool) -> Reserve {
+    /// A reservation is kept as long as a page of days or months knows it. After that it counts as spent, and its end is
+    /// ignored: or those whose end nobody ever knows would fill the table.
+    fn write_off(&mut self, now: Instant, notes: &mut Vec<Note>) {
+        let oldest = self.shelves.iter().map(|shelf| shelf.oldest(&self.today)).min();
+        let old = |held: &Reservation| oldest.is_some_and(|oldest| held.date < oldest);
+        let gone: Vec<_> = self.open.iter().filter(|(_, held)| old(held)).map(|(grant, _)| *grant).collect();
+        for grant in &gone {
+            self.settle(*grant, None, now, &mut Vec::new());
+        }
+        if !gone.is_empty() {
+            notes.push(Note::WrittenOff(gone.len()));
+        }
+    }
+
+    /// May a call reserve what it asks for, in every limit that it touches? A pure question: asking changes nothing. A lane
+    /// that is not critical hears of its own limit: the whole, less the share that is kept.
+    pub fn decide_reserve(&self, wall: Timestamp, now: Instant, ask: Ask) -> Reserve {
         let turn = self.decide_turn(wall, now);
-        let page = turn.day.map_or(self.today, Page::new);
-        let reset = later(now, page.day.end, wall);
-        let verdict = self.admit(&page, now, reset, amount, critical);
-        Reserve { turn, verdict: verdict.map(|()| amount) }
+        let (hard, verdict) = match self.admit(&ask, &turn, wall) {
+            Ok(()) => (None, Ok(())),
+            Err((hard, refusal)) => (hard, Err(refusal)),
+        };
+        Reserve { turn, ask, hard, verdict }
     }
 
-    fn admit(&self, page: &Page, now: Instant, reset: Instant, amount: Credits, critical: bool) -> Result<(), Refusal> {
-        if let Some(exhausted) = self.exhausted.filter(|it| it.blocks(page.day.date, now)) {
-            let day_over = if exhausted.day == page.day.date { reset } else { now };
-            let back = day_over.max(exhausted.until);
-            return Err(Refusal::new(Guard::Budget, Reason::VendorExhausted).retry_at(back));
+    fn admit(&self, ask: &Ask, turn: &Turn, wall: Timestamp) -> Result<(), (Option<usize>, Refusal)> {
+        let (now, day) = (turn.now, turn.day.unwrap_or(self.today));
+        let blocked = self.exhausted.filter(|it| it.blocks(day.date, now) && !ask.amounts.is_empty());
+        if let Some(exhausted) = blocked {
+            let back = exhausted.over_at(day.date, later(now, day.end, wall), now);
+            return Err((None, Refusal::new(Guard::Budget, Reason::VendorExhausted).retry_at(back)));
         }
-        let limit = if critical { self.limit } else { self.limit.minus(self.kept) };
-        if page.used().plus(amount) > limit {
-            let (settled, reserved, unit) = (page.settled, page.reserved, self.unit.clone());
-            let reason = Reason::OverBudget { asked: amount, settled, reserved, limit, unit };
-            let refusal = Refusal::new(Guard::Budget, reason);
-            // More than a whole day's money is not cured by another day.
-            return Err(if amount > limit { refusal } else { refusal.retry_at(reset) });
+        let mut worst = None;
+        for (at, shelf) in self.shelves.iter().enumerate() {
+            let Some(touch) = shelf.touch(ask, day.date) else { continue };
+            let span = turn.day.map_or(shelf.span(), |day| self.calendar.span(shelf.period, &day));
+            let Err(over) = shelf.admit(touch, ask.critical, &span) else { continue };
+            // The caller hears of the limit that keeps it away longest: it is no use to come back before.
+            let reset = over.reset.unwrap_or(Timestamp::MAX);
+            if worst.as_ref().is_none_or(|(_, longest, _)| reset > *longest) {
+                worst = Some((at, reset, over));
+            }
+        }
+        if let Some((at, _, over)) = worst {
+            let refusal = Refusal::new(Guard::Budget, over.reason);
+            let refusal = match over.reset {
+                Some(reset) => refusal.retry_at(later(now, reset, wall)),
+                None => refusal,
+            };
+            return Err((over.hard.then_some(at), refusal));
         }
         let (held, limit) = (self.open.len(), self.outstanding_max);
         if held >= limit {
-            return Err(Refusal::new(Guard::Budget, Reason::Full { what: "budget reservations", held, limit }));
+            let reason = Reason::Full { what: "budget reservations", held, limit };
+            return Err((None, Refusal::new(Guard::Budget, reason)));
         }
         Ok(())
     }
 
-    /// Enters the reservation, or counts the refusal.
+    /// Enters the reservation in every book it touches, or counts the refusal.
     pub fn apply_reserve(&mut self, reserve: Reserve) -> (Result<GrantId, Refusal>, Vec<Note>) {
-        let mut notes = self.apply_turn(reserve.turn);
-        let verdict = match reserve.verdict {
-            Ok(amount) => {
-                let grant = GrantId(self.next_grant);
-                self.next_grant += 1;
-                self.open.insert(grant, Reservation { day: self.today.day.date, amount, unknown: false });
-                self.today.reserved = self.today.reserved.plus(amount);
-                self.note_soft_marks(&mut notes);
-                Ok(grant)
+        let Reserve { turn, ask, hard, verdict } = reserve;
+        let mut notes = self.apply_turn(turn);
+        if let Err(refusal) = verdict {
+            self.refused_total += 1;
+            if let Some(shelf) = hard.and_then(|at| self.shelves.get_mut(at))
+                && let Some(touch) = shelf.touch(&ask, self.today.date)
+            {
+                shelf.note_hard(touch, turn.now, &mut notes);
             }
-            Err(refusal) => {
-                self.refused_total += 1;
-                self.note_hard(&refusal, &mut notes);
-                Err(refusal)
+            return (Err(refusal), notes);
+        }
+        for shelf in &mut self.shelves {
+            if let Some(touch) = shelf.touch(&ask, self.today.date) {
+                shelf.reserve(touch, turn.now, &mut notes);
             }
-        };
-        (verdict, notes)
-    }
-
-    fn note_soft_marks(&mut self, notes: &mut Vec<Note>) {
-        let used = self.today.used();
-        while let Some((share, amount)) = self.soft_marks.get(self.today.soft_passed)
-            && used >= *amount
-        {
-            notes.push(Note::Marked(Mark::Soft(*share), used));
-            self.today.soft_passed += 1;
         }
-    }
-
-    /// A call that no day could pay says nothing of this day, so it has no `retry_at` and is no mark.
-    fn note_hard(&mut self, refusal: &Refusal, notes: &mut Vec<Note>) {
-        let for_want_of_money = matches!(refusal.reason, Reason::OverBudget { .. }) && refusal.retry_at.is_some();
-        if for_want_of_money && !self.today.hard {
-            self.today.hard = true;
-            notes.push(Note::Marked(Mark::Hard, self.today.used()));
-        }
+        let grant = GrantId(self.next_grant);
+        self.next_grant += 1;
+        self.open.insert(grant, Reservation { date: self.today.date, ask, unknown: false });
+        (Ok(grant), notes)
     }
 
     /// What does this end mean for its reservation? Nothing, if it was applied before or is no longer kept.
@@ -255,28 +245,25 @@ impl Ledger {
         let turn = self.decide_turn(wall, now);
         let held = self.open.get(&report.grant);
         let entry = held.map_or(Entry::Nothing, |held| held.entry(report.end));
-        let today = turn.day.unwrap_or(self.today.day);
+        let today = turn.day.unwrap_or(self.today);
         let exhausted = match report.end {
             GrantEnd::Ended(end) if held.is_some() && end.class == Class::Exhausted => {
-                let wait = end.retry_after.unwrap_or(Duration::ZERO).min(RETRY_AFTER_MAX);
-                let shown = wall.checked_add(wait).unwrap_or(today.end).max(today.end);
-                Some(Exhausted { day: today.date, until: now.checked_add(wait).unwrap_or(now), shown })
+                Some(Exhausted::said(end.retry_after, &today, wall, now))
             }
             _ => None,
         };
         Posting { turn, grant: report.grant, entry, exhausted }
     }
 
-    /// Settles, refunds or keeps the reservation, in the figures of its own day.
+    /// Settles, refunds or keeps the reservation, in the figures of its own day and month.
     pub fn apply_report(&mut self, posting: Posting) -> Vec<Note> {
         let mut notes = self.apply_turn(posting.turn);
+        let now = posting.turn.now;
         match posting.entry {
             Entry::Nothing => {}
-            Entry::Keep => self.keep(posting.grant),
-            Entry::Refund => {
-                self.close(posting.grant);
-            }
-            Entry::Settle(cost) => self.settle(posting.grant, cost, &mut notes),
+            Entry::Keep => self.keep(posting.grant, now),
+            Entry::Refund => self.refund(posting.grant, now),
+            Entry::Settle(cost) => self.settle(posting.grant, cost, now, &mut notes),
         }
         if let Some(exhausted) = posting.exhausted {
             self.exhaust(exhausted, &mut notes);
@@ -284,75 +271,61 @@ impl Ledger {
         notes
     }
 
-    fn page_mut(&mut self, date: Date) -> Option<&mut Page> {
-        std::iter::once(&mut self.today).chain(&mut self.past).find(|page| page.day.date == date)
-    }
-
-    fn keep(&mut self, grant: GrantId) {
-        let Some(held) = self.open.get_mut(&grant) else { return };
-        let first = !std::mem::replace(&mut held.unknown, true);
-        let Reservation { day, amount, .. } = *held;
-        if first && let Some(page) = self.page_mut(day) {
-            page.unknown = page.unknown.plus(amount);
-        }
-    }
-
-    /// Takes a reservation out of the books.
-    fn close(&mut self, grant: GrantId) -> Option<Reservation> {
-        let held = self.open.remove(&grant)?;
-        if let Some(page) = self.page_mut(held.day) {
-            page.reserved = page.reserved.minus(held.amount);
-            if held.unknown {
-                page.unknown = page.unknown.minus(held.amount);
+    fn keep(&mut self, grant: GrantId, now: Instant) {
+        let Some(held) = self.open.get_mut(&grant).filter(|held| !held.unknown) else { return };
+        held.unknown = true;
+        for shelf in &mut self.shelves {
+            if let Some(touch) = shelf.touch(&held.ask, held.date) {
+                shelf.keep(touch, now);
             }
         }
-        Some(held)
     }
 
-    fn settle(&mut self, grant: GrantId, cost: Credits, notes: &mut Vec<Note>) {
-        let Some(held) = self.close(grant) else { return };
-        let Some(page) = self.page_mut(held.day) else { return };
-        let excess = cost.minus(held.amount);
-        page.settled = page.settled.plus(cost);
-        page.overage = page.overage.plus(excess);
-        let used = page.used();
-        if excess > Credits::ZERO {
-            notes.push(Note::Marked(Mark::Overage(excess), used));
+    fn refund(&mut self, grant: GrantId, now: Instant) {
+        let Some(held) = self.open.remove(&grant) else { return };
+        for shelf in &mut self.shelves {
+            if let Some(touch) = shelf.touch(&held.ask, held.date) {
+                shelf.refund(touch, held.unknown, now);
+            }
         }
-        self.note_soft_marks(notes);
+    }
+
+    fn settle(&mut self, grant: GrantId, cost: Option<Credits>, now: Instant, notes: &mut Vec<Note>) {
+        let Some(held) = self.open.remove(&grant) else { return };
+        for shelf in &mut self.shelves {
+            let Some(touch) = shelf.touch(&held.ask, held.date) else { continue };
+            let cost = cost.filter(|_| shelf.meter == self.main).unwrap_or(touch.amount);
+            shelf.settle(touch, held.unknown, cost, now, notes);
+        }
     }
 
     /// Blocks, or blocks longer. Many calls in flight hear the same: it is noted once.
     fn exhaust(&mut self, new: Exhausted, notes: &mut Vec<Note>) {
-        let old = self.exhausted.unwrap_or(new);
-        let known = self.exhausted.is_some_and(|old| old.day == new.day);
-        self.exhausted =
-            Some(Exhausted { day: new.day, until: old.until.max(new.until), shown: old.shown.max(new.shown) });
-        if !known {
-            notes.push(Note::Marked(Mark::Exhausted, self.today.used()));
+        let known = self.exhausted.is_some();
+        self.exhausted = Some(new.and(self.exhausted));
+        if !known && let Some(first) = self.shelves.first() {
+            notes.extend(first.note_of_account(Mark::Exhausted));
         }
     }
 }
 
 impl Reservation {
     fn entry(&self, end: GrantEnd) -> Entry {
-        match end {
+        let end = match end {
             // Once it may have been spent, only an end that knows better gives it back.
-            GrantEnd::Unused if self.unknown => Entry::Nothing,
-            GrantEnd::Unused => Entry::Refund,
-            GrantEnd::Unknown => Entry::Keep,
-            GrantEnd::Ended(end) => match end.effect {
-                Effect::None => Entry::Refund,
-                Effect::Unknown => Entry::Keep,
-                Effect::Done => Entry::Settle(end.cost.unwrap_or(self.amount)),
-            },
+            GrantEnd::Unused if self.unknown => return Entry::Nothing,
+            GrantEnd::Unused => return Entry::Refund,
+            GrantEnd::Unknown => return Entry::Keep,
+            GrantEnd::Ended(end) => end,
+        };
+        match (end.effect, self.ask.charges.get(&end.class)) {
+            (Effect::Unknown, _) => Entry::Keep,
+            (_, Some(Charge::Nothing)) => Entry::Refund,
+            (_, Some(Charge::Estimate)) => Entry::Settle(None),
+            (_, Some(Charge::Fixed(cost))) => Entry::Settle(Some(*cost)),
+            (Effect::None, None) => Entry::Refund,
+            (Effect::Done, None) => Entry::Settle(end.cost),
         }
-    }
-}
-
-impl Exhausted {
-    fn blocks(&self, today: Date, now: Instant) -> bool {
-        self.day == today || now < self.until
     }
 }
 

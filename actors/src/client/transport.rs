@@ -123,8 +123,14 @@ fn read_answer(
         outcome.effect = Effect::Unknown;
         outcome.detail = format!("status {}, but the answer does not name the effect", answer.status);
     }
+    if outcome.class == Class::Exhausted {
+        outcome.retry_after = operation.until_reset(&body, wall).or(outcome.retry_after);
+    }
     if outcome.is_success() {
-        outcome.cost = operation.cost.read(call.estimate, &body);
+        outcome.cost = match operation.charge.get(&outcome.class) {
+            Some(charge) => Some(charge.of(call.estimate)),
+            None => operation.cost.read(call.estimate, &body),
+        };
         outcome.pending = matches!(operation.completion, crate::profile::Completion::Callback { .. });
     }
     outcome.body = body;

@@ -17,6 +17,7 @@ use crate::{
     credits::Credits,
     fact::{BreakerState, Event, Fact, FinalState},
     ids::{ActorId, CallId, LaneId, VendorId},
+    meter::Whose,
     outcome::{Class, Verdict},
     refusal::Guard,
 };
@@ -322,7 +323,8 @@ fn read(event: &Event) -> Option<(VendorId, Change)> {
             (vendor, Change::BreakerTurned { to: *to, generation: *generation, cause: cause.clone() })
         }
         Fact::LaneSaturated { vendor, lane, .. } => (vendor, Change::LaneFull(lane.clone())),
-        Fact::BudgetMarked { vendor, used, limit, mark } => {
+        // A tenant that used up its share says nothing of the vendor.
+        Fact::BudgetMarked { vendor, which, used, limit, mark } if which.whose == Whose::Account => {
             (vendor, Change::Marked { name: mark, used: *used, limit: *limit })
         }
         Fact::DeadLettered { vendor, total, .. } | Fact::DeadLettersLeft { vendor, total } => {

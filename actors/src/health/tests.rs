@@ -10,6 +10,7 @@ use crate::{
     credits::Credits,
     fact::{BreakerState, Event, Fact, FinalState},
     ids::{ActorId, CallId, VendorId},
+    meter::LimitId,
     outcome::{Class, Effect},
     refusal::Guard,
 };
@@ -45,7 +46,8 @@ pub(super) fn turned(to: BreakerState, generation: u64) -> Fact {
 }
 
 fn marked(mark: &'static str, used: u64) -> Fact {
-    Fact::BudgetMarked { vendor: vendor(CLAY), used: Credits::whole(used), limit: Credits::whole(200), mark }
+    let which = LimitId::default();
+    Fact::BudgetMarked { vendor: vendor(CLAY), which, used: Credits::whole(used), limit: Credits::whole(200), mark }
 }
 
 fn overdue(n: u64) -> Fact {

@@ -1,7 +1,8 @@
 //! Clay's table webhook: one POST makes one row, and Clay enriches it later.
 //!
 //! Facts: 10 records/s per workspace, burst 20; 100 KB a record; 200 acknowledges the row, enriched data never comes back on
-//! this answer but by an HTTP column that calls the application; no idempotency at all; the address alone is a credential.
+//! this answer but by an HTTP column that calls the application; no idempotency at all; the address alone is a credential;
+//! a webhook takes 50,000 rows for life.
 //! An account may have several tables: each is a target with a name.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -11,7 +12,7 @@ use secrecy::SecretString;
 use super::{Auth, Completion, CostRule, Operation, Profile, Repeat, RetryConfig, Rule, Target, timeout};
 use crate::{
     credits::Credits,
-    ids::{NameError, OperationId, VendorId},
+    ids::{MeterId, NameError, OperationId, VendorId},
     outcome::{Class, Effect},
 };
 
@@ -48,6 +49,13 @@ impl Clay {
             repeat: Repeat::Never,
         }
     }
+
+    /// The meter that counts the rows a webhook took.
+    pub const ROWS: &'static str = "rows";
+
+    /// How many rows one webhook takes for life, deleted ones included. (Enterprise tables that delete their rows by
+    /// themselves have no such limit.)
+    pub const ROWS_MAX: u64 = 50_000;
 
     /// The operation's name.
     pub const PUSH_ROW: &'static str = "push-row";
@@ -91,6 +99,7 @@ impl From<Clay> for Target {
             correlation: Some(format!("/{CORRELATION_COLUMN}")),
             completion: Completion::Callback { within: table.callback_within, holds_slot: false },
             estimate: table.credits_per_row,
+            also: [(MeterId::of_ours(Clay::ROWS), Credits::whole(1))].into(),
             cost: CostRule::Later,
             payload_max_bytes: 100_000,
             ..Operation::post("")

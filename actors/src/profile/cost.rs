@@ -1,5 +1,6 @@
 //! What a delivered operation really cost.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::credits::Credits;
@@ -18,6 +19,29 @@ pub enum CostRule {
     },
     /// It comes with the callback that ends the effect.
     Later,
+}
+
+/// What the vendor charges for an answer that is no success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Charge {
+    /// Nothing, on no meter.
+    Nothing,
+    /// What was reserved.
+    Estimate,
+    /// This much on the main meter, what was reserved on others.
+    Fixed(Credits),
+}
+
+impl Charge {
+    /// On the main meter.
+    pub fn of(self, estimate: Credits) -> Credits {
+        match self {
+            Self::Nothing => Credits::ZERO,
+            Self::Estimate => estimate,
+            Self::Fixed(cost) => cost,
+        }
+    }
 }
 
 impl CostRule {

@@ -14,7 +14,7 @@ use secrecy::SecretString;
 
 pub use classify::{Answer, Classified, RETRY_AFTER_MAX, Rule, classify, retry_after};
 pub use clay::{CORRELATION_COLUMN, Clay};
-pub use cost::CostRule;
+pub use cost::{Charge, CostRule};
 pub use operation::{Auth, Completion, KeyCarrier, KeySource, Method, Operation, Repeat, timeout};
 pub use retell::Retell;
 pub use retry::{Next, RetryConfig, next};
@@ -22,7 +22,7 @@ pub use target::{Address, TARGETS_MAX, Target};
 
 use crate::{
     faults::Faults,
-    ids::{NameError, OperationId, TargetId, VendorId},
+    ids::{MeterId, NameError, OperationId, TargetId, VendorId},
 };
 
 /// A vendor's interface.
@@ -90,6 +90,9 @@ impl Profile {
         }
         let idle = |place| self.operations_at(place).is_none_or(BTreeMap::is_empty);
         faults.require(!self.places().any(idle), "operations", || "at least one is needed".into());
+        faults.require(MeterId::new(self.unit).is_ok(), "unit", || {
+            format!("{:?} is no name: use 1 to 64 of a-z A-Z 0-9 _ - .", self.unit)
+        });
         for (id, operation) in &self.operations {
             operation.check(&mut faults.under(id.as_str()));
         }

@@ -1,12 +1,14 @@
 //! One operation of a vendor: where it goes, how long it may take, how it may be repeated, when it is done.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
+use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
+use serde_json::Value;
 
-use super::CostRule;
-use crate::{credits::Credits, faults::Faults};
+use super::{Charge, CostRule};
+use crate::{credits::Credits, faults::Faults, ids::MeterId, outcome::Class};
 
 /// The seeds' request timeouts by kind of operation, for a vendor's profile to choose from. The seeds' fourth, 5 s to connect,
 /// is the client's.
@@ -185,10 +187,18 @@ pub struct Operation {
     pub vendor_ref: Option<String>,
     /// When it is done.
     pub completion: Completion,
-    /// What is reserved for it.
+    /// What is reserved for it on the vendor's main meter.
     pub estimate: Credits,
+    /// What it costs on other meters, for budgets that limit them: `rows = 1`. Default nothing.
+    pub also: BTreeMap<MeterId, Credits>,
     /// What it really cost.
     pub cost: CostRule,
+    /// What the vendor charges for an answer of a class that is no success, where that differs from the usual: nothing when
+    /// it had no effect, `cost` when it had one. An unknown effect stays reserved whatever stands here.
+    pub charge: BTreeMap<Class, Charge>,
+    /// A JSON pointer in an answer of the class `exhausted` to the moment of the vendor's own reset, as RFC 3339 or in seconds
+    /// since 1970; default none: its `Retry-After`, else the end of the budget's day.
+    pub resets_at: Option<String>,
     /// Largest payload, in bytes of JSON.
     pub payload_max_bytes: usize,
     /// Fields that must be there, as JSON pointers.
@@ -217,7 +227,10 @@ impl Operation {
             vendor_ref: None,
             completion: Completion::Answer,
             estimate: Credits::ZERO,
+            also: BTreeMap::new(),
             cost: CostRule::Estimate,
+            charge: BTreeMap::new(),
+            resets_at: None,
             payload_max_bytes: 100_000,
             required: Vec::new(),
         }
@@ -240,15 +253,30 @@ impl Operation {
         faults.require((1..=16 << 20).contains(&self.payload_max_bytes), "payload_max_bytes", || {
             format!("{} is not within 1..=16777216", self.payload_max_bytes)
         });
-        let pointers = self.required.iter().chain(&self.correlation).chain(&self.vendor_ref);
+        let pointers = self.required.iter().chain(&self.correlation).chain(&self.vendor_ref).chain(&self.resets_at);
         for pointer in pointers {
             faults.require(pointer.starts_with('/'), "pointer", || {
                 format!("{pointer:?} is no JSON pointer: begin with /")
             });
         }
+        for class in [Class::Success, Class::Abandoned] {
+            faults.require(!self.charge.contains_key(&class), "charge", || {
+                format!("{class} is no answer to charge for by class: what a success costs is said by `cost`")
+            });
+        }
         if let Completion::Callback { within, .. } = self.completion {
             faults.require(!within.is_zero(), "completion.within", || "must be longer than nothing".into());
         }
+    }
+
+    /// How long it is to the reset that an answer states.
+    pub fn until_reset(&self, body: &Value, wall: Timestamp) -> Option<Duration> {
+        let stated = body.pointer(self.resets_at.as_ref()?)?;
+        let at = match stated {
+            Value::String(text) => text.parse().ok()?,
+            number => Timestamp::from_second(number.as_i64()?).ok()?,
+        };
+        Some(Duration::try_from(at.duration_since(wall)).unwrap_or(Duration::ZERO))
     }
 
     /// Whether a slot is held until the effect ends.

@@ -9,12 +9,13 @@ use tokio::{
 
 use super::*;
 use crate::{
-    budget::BudgetConfig,
+    budget::{BudgetConfig, CRITICAL_LANE},
     call::AcceptedCall,
     clock::{self, Rng, SteadyWall},
     ids::{ActorId, LaneId, OperationId},
     kernel::{Child, Hazard, Launch, Vault, Worker, testing::Restarts},
     outcome::{Class, Effect, Outcome},
+    profile::Clay,
     refusal::Reason,
     ticket::{Lease, Reply},
 };
@@ -69,12 +70,14 @@ impl Bench {
     /// A budget at 20:00 UTC with this behind it.
     fn with(config: &BudgetConfig, hazard: Arc<dyn Hazard>, room_behind: usize) -> Self {
         let clock = Clock::new(SteadyWall::starting_at("2026-05-02T20:00:00Z".parse().unwrap()));
-        let ledger = Ledger::new(config, clock.wall());
+        let (now, wall) = (clock.now(), clock.wall());
+        let ledger = Ledger::new(config, wall, now);
         let vendor = VendorId::new(VENDOR).unwrap();
-        let shown = Published::new(ledger.snapshot(&vendor, clock.now()));
+        let shown = Published::new(ledger.snapshot(&vendor, wall, now));
         let (next, passed) = Door::to_channel(room_behind);
         let facts = Arc::new(Facts::default());
-        let parts = BudgetParts { vendor, next, facts: facts.clone(), clock, shown: shown.clone() };
+        let profile = Arc::new(Clay::table("https://clay.test/hook").profile(VENDOR).unwrap());
+        let parts = BudgetParts { vendor, profile, next, facts: facts.clone(), clock, shown: shown.clone() };
         let launch = Launch {
             id: ActorId::new("clay/budget"),
             worker: Worker::here("bench"),
@@ -353,14 +356,18 @@ async fn the_snapshot_turns_with_the_day_though_nothing_is_sent() {
         .run_until(async {
             let mut bench = Bench::new(100, no_hazard());
             let (_kept, _answer) = bench.admitted(100).await;
-            assert_eq!((bench.shown.get().day.as_str(), bench.shown.get().remaining), ("2026-05-02", Credits::ZERO));
+            let shown = |bench: &Bench| {
+                let shown = bench.shown.get();
+                (shown.limits[0].span.clone(), shown.remaining)
+            };
+            assert_eq!(shown(&bench), ("2026-05-02".to_owned(), Credits::ZERO));
             tokio::time::sleep(Duration::from_secs(4 * 3600 - 1)).await;
             bench.settle_down().await;
-            assert_eq!(bench.shown.get().day, "2026-05-02");
+            assert_eq!(shown(&bench), ("2026-05-02".to_owned(), Credits::ZERO));
             tokio::time::sleep(Duration::from_secs(2)).await;
             bench.settle_down().await;
+            assert_eq!(shown(&bench), ("2026-05-03".to_owned(), Credits::whole(100)));
             let shown = bench.shown.get();
-            assert_eq!((shown.day.as_str(), shown.remaining), ("2026-05-03", Credits::whole(100)));
             assert_eq!((shown.reservations, shown.used_ratio), (1, 0.0));
         })
         .await;

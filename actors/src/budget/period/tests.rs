@@ -7,7 +7,7 @@ fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-fn day(zone: &str, moment: &str) -> Day {
+fn day(zone: &str, moment: &str) -> Span {
     Calendar::of(zone).unwrap().day_of(at(moment))
 }
 
@@ -156,6 +156,59 @@ proptest! {
                 today = next;
             }
             prop_assert_eq!(today, calendar.day_of(highest));
+        }
+    }
+}
+
+/// Zone, a moment, and its month: the first date, first moment, end.
+const MONTHS: &[(&str, &str, &str, &str, &str)] = &[
+    // A leap day is the last of its month, and in other years 28 February is.
+    ("UTC", "2028-02-29T23:59:59.999Z", "2028-02-01", "2028-02-01T00:00:00Z", "2028-03-01T00:00:00Z"),
+    ("UTC", "2026-02-28T23:59:59.999Z", "2026-02-01", "2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z"),
+    ("UTC", "2026-12-31T23:59:59.999Z", "2026-12-01", "2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z"),
+    // Summer time begins and ends within the month: an hour less, an hour more.
+    ("Europe/Berlin", "2026-03-15T12:00:00Z", "2026-03-01", "2026-02-28T23:00:00Z", "2026-03-31T22:00:00Z"),
+    ("America/New_York", "2026-11-15T12:00:00Z", "2026-11-01", "2026-11-01T04:00:00Z", "2026-12-01T05:00:00Z"),
+    // It is another month than in UTC.
+    ("Asia/Kolkata", "2026-04-30T18:30:00Z", "2026-05-01", "2026-04-30T18:30:00Z", "2026-05-31T18:30:00Z"),
+];
+
+#[test]
+fn a_month_is_the_zones_month_with_its_leap_days_and_its_summer_time() {
+    for (zone, moment, date, start, end) in MONTHS {
+        let calendar = Calendar::of(zone).unwrap();
+        let month = calendar.span(Period::Month, &calendar.day_of(at(moment)));
+        assert_eq!(
+            (month.date.to_string().as_str(), month.start, month.end),
+            (*date, at(start), at(end)),
+            "{zone} {moment}"
+        );
+        assert_eq!(month.reset(), Some(at(end)));
+    }
+}
+
+#[test]
+fn a_lifetime_is_never_reset() {
+    let calendar = Calendar::utc();
+    let (early, late) = (calendar.day_of(Timestamp::MIN), calendar.day_of(at("2026-05-02T00:00:00Z")));
+    assert_eq!(calendar.span(Period::Lifetime, &early), calendar.span(Period::Lifetime, &late));
+    assert_eq!(calendar.span(Period::Lifetime, &late).reset(), None);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn a_month_begins_and_ends_with_a_day((zone, moments) in zone_and_moments()) {
+        let calendar = Calendar::of(zone).unwrap();
+        for moment in moments {
+            let day = calendar.day_of(moment);
+            let month = calendar.span(Period::Month, &day);
+            prop_assert!(month.start <= day.start && day.end <= month.end, "{day:?} {month:?}");
+            let first = calendar.day_of(month.start);
+            prop_assert_eq!(calendar.span(Period::Month, &first), month);
+            let next = calendar.span(Period::Month, &calendar.day_of(month.end));
+            prop_assert!(next.start == month.end && next.date > month.date, "{month:?} {next:?}");
         }
     }
 }

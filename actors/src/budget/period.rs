@@ -1,9 +1,10 @@
-//! Calendar days in a time zone, as a partition of time: every moment is in exactly one day, and later moments are never in
-//! an earlier day.
+//! Calendar days and months in a time zone, as partitions of time: every moment is in exactly one of each, and later moments
+//! are never in an earlier one.
 //!
 //! A day begins when the zone's clock first shows its date. That is midnight, but for three cases: midnight is skipped (the
 //! day begins at the jump), midnight comes twice (the day begins at the first one, and the hour that shows yesterday's date
-//! again is still of this day), or the whole date is skipped (that day is empty and never entered).
+//! again is still of this day), or the whole date is skipped (that day is empty and never entered). A month is the days whose
+//! dates are in it.
 
 use jiff::{
     Timestamp,
@@ -11,37 +12,55 @@ use jiff::{
     tz::{AmbiguousOffset, TimeZone},
 };
 
-/// One calendar day: `start <= moment < end`.
+use crate::meter::Period;
+
+/// One day, one month, or all of time: `start <= moment < end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Day {
-    /// Its date in the zone.
+pub struct Span {
+    /// Its first date in the zone.
     pub date: Date,
     /// Its first moment.
     pub start: Timestamp,
-    /// The first moment of the next day: when the budget is reset.
+    /// The first moment of the next one: when the budget is reset.
     pub end: Timestamp,
 }
 
-/// The days of one time zone.
+impl Span {
+    /// When the next one begins; `None` for what has no end.
+    pub fn reset(&self) -> Option<Timestamp> {
+        (self.end < Timestamp::MAX).then_some(self.end)
+    }
+}
+
+/// The first date of the period that a date is in: what tells one page of a book from another.
+pub fn first_of(period: Period, date: Date) -> Date {
+    match period {
+        Period::Day => date,
+        Period::Month => date.first_of_month(),
+        Period::Lifetime => Date::MIN,
+    }
+}
+
+/// The calendar of one time zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Calendar {
     zone: TimeZone,
 }
 
 impl Calendar {
-    /// The days of a zone by its IANA name; `None` when there is no such zone.
+    /// The calendar of a zone by its IANA name; `None` when there is no such zone.
     pub fn of(zone: &str) -> Option<Self> {
         let zone = TimeZone::get(zone).ok().filter(|zone| !zone.is_unknown())?;
         Some(Self { zone })
     }
 
-    /// The days of UTC.
+    /// The calendar of UTC.
     pub fn utc() -> Self {
         Self { zone: TimeZone::UTC }
     }
 
     /// The day that a moment is in.
-    pub fn day_of(&self, at: Timestamp) -> Day {
+    pub fn day_of(&self, at: Timestamp) -> Span {
         let mut date = self.zone.to_datetime(at).date();
         let mut end = self.end_of(date);
         // Only where the clock was set back over midnight: it shows yesterday's date in a day that has begun.
@@ -49,17 +68,27 @@ impl Calendar {
             date = date.tomorrow().unwrap_or(date);
             end = self.end_of(date);
         }
-        Day { date, start: self.start_of(date), end }
+        Span { date, start: self.start_of(date), end }
     }
 
     /// The day that follows `today` once `wall` has reached its end: the next one, or a later one if the clock was set ahead.
     /// `None` before, also when the clock was set back: a day is never left for an earlier one, so it is never given twice.
-    pub fn turn(&self, today: &Day, wall: Timestamp) -> Option<Day> {
+    pub fn turn(&self, today: &Span, wall: Timestamp) -> Option<Span> {
         if wall < today.end {
             return None;
         }
         let day = self.day_of(wall);
         (day.date > today.date).then_some(day)
+    }
+
+    /// The period that a day is in: the day itself, its month, or all of time.
+    pub fn span(&self, period: Period, day: &Span) -> Span {
+        let date = first_of(period, day.date);
+        match period {
+            Period::Day => *day,
+            Period::Month => Span { date, start: self.start_of(date), end: self.end_of(day.date.last_of_month()) },
+            Period::Lifetime => Span { date, start: Timestamp::MIN, end: Timestamp::MAX },
+        }
     }
 
     fn end_of(&self, date: Date) -> Timestamp {
