@@ -207,13 +207,20 @@ fn key_of(
     operation: &Operation,
 ) -> Result<mainstay_actors::call::IdempotencyKey, Refusal> {
     let tenant = call.tenant.as_deref();
-    match (&call.key, operation.key_source) {
-        (Some(key), _) if key.is_empty() || key.len() > KEY_MAX_BYTES => {
-            Err(bad("key", format!("{} bytes is not within 1..={KEY_MAX_BYTES}", key.len())))
+    let fits = |name: &str| (1..=KEY_MAX_BYTES).contains(&name.len());
+    for (field, name) in [("key", &call.key), ("operation_id", &call.operation_id)] {
+        if let Some(name) = name.as_ref().filter(|name| !fits(name)) {
+            return Err(bad(field, format!("{} bytes is not within 1..={KEY_MAX_BYTES}", name.len())));
         }
-        (Some(key), _) => Ok(idempotency::caller_key(vendor, target, tenant, operation_id, key)),
-        (None, KeySource::Content) => Ok(idempotency::content_key(vendor, target, tenant, operation_id, &call.payload)),
-        (None, KeySource::Caller) => {
+    }
+    match (&call.key, &call.operation_id, operation.key_source) {
+        (Some(_), Some(_), _) => Err(bad("operation_id", "is given beside a key: an effect has one name")),
+        (Some(key), None, _) => Ok(idempotency::caller_key(vendor, target, tenant, operation_id, key)),
+        (None, Some(id), _) => Ok(idempotency::operation_key(vendor, target, tenant, operation_id, id)),
+        (None, None, KeySource::Content) => {
+            Ok(idempotency::content_key(vendor, target, tenant, operation_id, &call.payload))
+        }
+        (None, None, KeySource::Caller) => {
             let operation = operation_id.to_string();
             Err(Refusal::new(Guard::Gateway, Reason::KeyRequired { operation }))
         }

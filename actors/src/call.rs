@@ -41,6 +41,8 @@ pub struct Call {
     pub payload: Value,
     /// The application's own name for this effect. Needed by operations that may never be repeated.
     pub key: Option<String>,
+    /// In place of a key: the application's name for an operation that it means once a day.
+    pub operation_id: Option<String>,
     /// Whose call this is; part of the idempotency key.
     pub tenant: Option<String>,
     /// What it may cost at most, if it differs from the operation's estimate.
@@ -66,6 +68,7 @@ impl Call {
             lane: "normal".into(),
             payload,
             key: None,
+            operation_id: None,
             tenant: None,
             estimate: None,
             deadline: DEFAULT_DEADLINE,
@@ -93,6 +96,18 @@ impl Call {
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
+        self
+    }
+
+    /// Names the effect by an operation of the application's, instead of a key. What the vendor gets as its key is a random
+    /// UUID, the same through retry, queue, dead letter, replay and restart. A repeat gets the stored answer until `keep`
+    /// (24 h by default) is over after the end; from then on, and after a definite failure, the id stands for a new effect
+    /// with a new UUID. While its call is in flight, parked or unknown it is never renewed.
+    ///
+    /// Choose [`Self::key`] for what may happen once and never again at the vendor, this for what may happen again tomorrow.
+    #[must_use]
+    pub fn operation_id(mut self, id: impl Into<String>) -> Self {
+        self.operation_id = Some(id.into());
         self
     }
 
@@ -173,10 +188,16 @@ pub enum OnDenied {
     DeadLetter,
 }
 
-/// The name of one effect towards the vendor, the same through retry, queue, dead letter and replay.
+/// The name of one effect, the same through retry, queue, dead letter, replay and restart. What the vendor gets of it says
+/// [`AcceptedCall::key_for_vendor`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct IdempotencyKey(pub Arc<str>);
+
+impl IdempotencyKey {
+    /// How a key begins that stands for an operation id.
+    pub const OF_OPERATION_ID: &str = "op-";
+}
 
 impl std::fmt::Display for IdempotencyKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -218,6 +239,14 @@ pub struct AcceptedCall {
 }
 
 impl AcceptedCall {
+    /// What the vendor gets as the key: 64 hexadecimal digits, the same whenever this effect is meant; or for a call by
+    /// operation id the UUID of the call, which alone may send while the id is its own.
+    pub fn key_for_vendor(&self) -> Option<IdempotencyKey> {
+        let key = self.key.as_ref()?;
+        let by_operation = key.0.starts_with(IdempotencyKey::OF_OPERATION_ID);
+        Some(if by_operation { IdempotencyKey(self.id.to_string().into()) } else { key.clone() })
+    }
+
     /// A call on the lane `normal` with no target, key, tenant or estimate. The gateway fills in the
     /// rest by `..`, and so does a record that is read back.
     pub fn new(id: CallId, vendor: VendorId, operation: OperationId, payload: Value, accepted_at: Timestamp) -> Self {

@@ -48,7 +48,7 @@ impl FunctionCall {
             operation: call.operation.clone(),
             target: call.target.clone(),
             payload: call.payload.clone(),
-            key: call.key.clone(),
+            key: call.key_for_vendor(),
             tenant: call.tenant.clone(),
             attempt,
         }

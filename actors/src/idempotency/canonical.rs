@@ -59,6 +59,19 @@ pub fn caller_key(
     key_of(vendor, target, tenant, operation, ("key", &Value::from(key)))
 }
 
+/// The key of an effect that the caller names by an operation of its own: like a [`caller_key`], and marked, because the vendor
+/// gets the UUID of the call that owns it instead. Never equal to another kind of key.
+pub fn operation_key(
+    vendor: &VendorId,
+    target: Option<&TargetId>,
+    tenant: Option<&str>,
+    operation: &OperationId,
+    id: &str,
+) -> IdempotencyKey {
+    let key = key_of(vendor, target, tenant, operation, ("operation_id", &Value::from(id)));
+    IdempotencyKey(format!("{}{key}", IdempotencyKey::OF_OPERATION_ID).into())
+}
+
 fn key_of(
     vendor: &VendorId,
     target: Option<&TargetId>,

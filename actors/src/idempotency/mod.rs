@@ -11,6 +11,11 @@
 //! caller's own key or the params ([`content_key`], [`caller_key`]). It is the same through retry, queue, dead letter and
 //! replay. Beside it the table keeps a [`Fingerprint`] of the payload: the same key with another payload is a conflict.
 //!
+//! For a call by operation id ([`operation_key`]) the vendor gets a random UUID instead: the id of the call that owns the
+//! key. No second table is needed for it: the key's owner does not change while it is in flight, parked or unknown, through
+//! replay and restart; a repeat gets the stored end and sends nothing; and when its time is over, or after a definite
+//! failure, the next owner is another call, with another UUID.
+//!
 //! # States of a key
 //!
 //! ```text
@@ -92,6 +97,7 @@ mod state;
 pub use actor::{IdempotencyActor, KeyParts};
 pub use canonical::{
     Fingerprint, SCHEME_VERSION, TARGET_SCHEME_VERSION, caller_key, canonical_json, content_key, fingerprint,
+    operation_key,
 };
 pub use config::IdempotencyConfig;
 #[cfg(feature = "runtime")]
