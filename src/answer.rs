@@ -67,7 +67,7 @@ fn class_of(guard: Guard) -> Class {
     match guard {
         Guard::Budget => Class::Exhausted,
         Guard::Breaker | Guard::Lane | Guard::Gate => Class::Overload,
-        Guard::Gateway | Guard::Client | Guard::Idempotency => Class::CallerError,
+        Guard::Gateway | Guard::Guardrail | Guard::Client | Guard::Idempotency => Class::CallerError,
         Guard::Supervisor => Class::Abandoned,
     }
 }

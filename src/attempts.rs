@@ -23,6 +23,7 @@ use crate::{
     claims,
     entry::Entry,
     gateway::Gateway,
+    guardrail,
     route::Route,
     verdict::{CRASHES_MAX, Judged, Verdict, given_up, not_begun, refused},
 };
@@ -52,7 +53,8 @@ pub(crate) async fn run(gateway: &Gateway, route: &Route, operation: &Operation,
 /// Runs a call to its verdict.
 async fn drive(gateway: &Gateway, route: &Route, operation: &Operation, entry: &Entry) -> Judged {
     // Before the key: the table of keys of a vendor that is down does not answer.
-    if let Some(verdict) = may_not_begin(gateway, route, operation, entry) {
+    let denied = guardrail_denies(gateway, entry);
+    if let Some(verdict) = denied.or_else(|| may_not_begin(gateway, route, operation, entry)) {
         return with_earlier(entry, verdict, None).into();
     }
     let mut claim = match claims::claim(&gateway.clock, route, operation, entry).await {
@@ -109,6 +111,14 @@ async fn attempt_until_settled(
             }
         }
     }
+}
+
+/// What the application's own rules say. A ticket that a lost loop left under way was allowed.
+fn guardrail_denies(gateway: &Gateway, entry: &Entry) -> Option<Verdict> {
+    if entry.progress().flight.is_some() {
+        return None;
+    }
+    guardrail::denial(&gateway.guardrails, &entry.call).map(|refusal| Verdict::NotDone(Because::Refused(refusal)))
 }
 
 /// Why no ticket may be sent now. One that a lost loop left under way is not begun any more, but waited for.

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use mainstay_actors::{
+    call::AcceptedCall,
     clock::{Clock, Rng, WallClock},
     kernel::Hazard,
 };
@@ -70,6 +71,22 @@ impl Builder {
     /// Seats a fault injector in every handler.
     pub fn hazard(mut self, hazard: Arc<dyn Hazard>) -> Self {
         self.runtime.hazard = hazard;
+        self
+    }
+
+    /// Adds a rule of the application's own, which allows a call or denies it with a reason. It is asked once before the call
+    /// may do anything, and again before a parked one is done. A denied call is refused, or a dead letter where `on_denied`
+    /// says so; nothing stands in for it. A guardrail that panics denies. It must not block.
+    ///
+    /// ```
+    /// # let builder = mainstay::Runtime::builder();
+    /// builder.guardrail(|call| match call.tenant.as_deref() {
+    ///     Some(_) => Ok(()),
+    ///     None => Err("every call needs a tenant".into()),
+    /// });
+    /// ```
+    pub fn guardrail(mut self, rule: impl Fn(&AcceptedCall) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        self.runtime.guardrails.push(Arc::new(rule));
         self
     }
 

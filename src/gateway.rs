@@ -22,6 +22,7 @@ use crate::{
     effects::OpenEffects,
     entry::{CallResult, Entry, Origin},
     facts::FactBus,
+    guardrail::Guardrail,
     live::{LiveCalls, NotTaken},
     payload::{self, PAYLOAD_DEPTH_MAX},
     route::Route,
@@ -48,6 +49,7 @@ pub(crate) struct Gateway {
     pub(crate) tasks: Arc<dyn Spawn>,
     pub(crate) hazard: Arc<dyn Hazard>,
     pub(crate) live: LiveCalls,
+    pub(crate) guardrails: Vec<Guardrail>,
 }
 
 /// A caller's hold on its call.

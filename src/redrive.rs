@@ -237,7 +237,8 @@ fn not_done(gateway: &Gateway, because: &Because) -> Ended {
     let hopeless = match because {
         Because::Failed { class, .. } => matches!(class, Class::CallerError | Class::Auth),
         Because::Refused(refusal) => {
-            refusal.is_callers_fault() || matches!(refusal.reason, Reason::Expired | Reason::CrashedTooOften { .. })
+            refusal.is_callers_fault()
+                || matches!(refusal.reason, Reason::Expired | Reason::Denied { .. } | Reason::CrashedTooOften { .. })
         }
     };
     if hopeless {

@@ -196,6 +196,7 @@ impl<'a> Starting<'a> {
             tree: self.kit.tree.clone(),
             tasks: self.places.tasks(),
             hazard: runtime.hazard.clone(),
+            guardrails: runtime.guardrails.clone(),
         });
         for (vendor, state, number) in inherited {
             gateway.tally.inherited(&vendor, state, number);

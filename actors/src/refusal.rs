@@ -16,6 +16,8 @@ use crate::{credits::Credits, meter::LimitId};
 pub enum Guard {
     /// The entry: names, payload, key, number of live calls.
     Gateway,
+    /// A guardrail: the application's own rule.
+    Guardrail,
     /// The table of keys.
     Idempotency,
     /// A lane: its concurrency and its queue.
@@ -34,8 +36,9 @@ pub enum Guard {
 
 impl Guard {
     /// Every guard, for tables and tests.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Gateway,
+        Self::Guardrail,
         Self::Idempotency,
         Self::Lane,
         Self::Gate,
@@ -50,6 +53,7 @@ impl fmt::Display for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Gateway => "gateway",
+            Self::Guardrail => "guardrail",
             Self::Idempotency => "idempotency",
             Self::Lane => "lane",
             Self::Gate => "vendor gate",
@@ -182,6 +186,12 @@ pub enum Reason {
     VendorDown {
         /// Which actor, and why.
         cause: Arc<str>,
+    },
+    /// The application's own rule says no.
+    #[error("{why}")]
+    Denied {
+        /// In the words of the guardrail.
+        why: Arc<str>,
     },
     /// The effect may not begin any more.
     #[error("expired before it could begin")]

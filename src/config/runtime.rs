@@ -11,6 +11,7 @@ use mainstay_actors::{
 };
 
 use crate::{
+    guardrail::Guardrail,
     placement::Placement,
     store::Durability,
     supervision::{ChildSpec, Intensity, RootSpec, WatchdogConfig},
@@ -71,6 +72,8 @@ pub struct RuntimeConfig {
     pub rng: Rng,
     /// The fault injector's seat in every handler.
     pub hazard: Arc<dyn Hazard>,
+    /// The application's own rules, in the order in which they are asked; default none.
+    pub guardrails: Vec<Guardrail>,
     /// Called once when the runtime cannot go on; a library never ends its host.
     pub on_fatal: Option<Arc<dyn Fn(Arc<str>) + Send + Sync>>,
 }
@@ -94,6 +97,7 @@ impl Default for RuntimeConfig {
             clock: Clock::default(),
             rng: Rng::from_entropy(),
             hazard: Arc::new(NoHazard),
+            guardrails: Vec::new(),
             on_fatal: None,
         }
     }

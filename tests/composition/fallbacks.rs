@@ -126,7 +126,8 @@ fn a_local_function_stands_in_and_one_that_panics_leaves_a_dead_letter() {
 /// What the breaker lets nobody through for; the call that opened it is queued.
 async fn behind_an_open_breaker(config: VendorConfig, wire: &Wire) -> Handle {
     wire.now_usually(Reply::Fail(WireFault::Connect, s(1)));
-    let mainstay = start([touchy(config)]).await;
+    let streak = StreakTrip { failures: 1, open_for: s(30), ..StreakTrip::default() };
+    let mainstay = start([config.with(|config| config.breaker.streak = Some(streak))]).await;
     let opened = row(0).chain([]).on_denied(OnDenied::Queue);
     assert_eq!(mainstay.call(opened).await.unwrap().source(), Source::Queue);
     assert_eq!(mainstay.snapshot().vendors["clay"].breaker.state.to_string(), "open");

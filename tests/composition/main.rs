@@ -8,6 +8,7 @@ mod drain;
 mod effects;
 mod fallbacks;
 mod functions;
+mod guardrails;
 mod guards;
 mod limits;
 #[path = "../support/mod.rs"]

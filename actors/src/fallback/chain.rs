@@ -13,7 +13,7 @@ use super::FallbackConfig;
 use crate::{
     call::{OnDenied, Step},
     outcome::{Class, Effect, Outcome, cut},
-    refusal::{Reason, Refusal},
+    refusal::{Guard, Reason, Refusal},
 };
 
 /// What is done next for a call that was not done.
@@ -56,6 +56,8 @@ impl Situation {
             Reason::CrashedTooOften { .. } => (false, false),
             // A store that does not take a key takes no call for later either.
             Reason::NotWritten { .. } => (true, false),
+            // The application's own rule would say no again; and what it forbids, nothing stands in for.
+            Reason::Denied { .. } => (false, false),
             // Too late to begin; an answer from here is still an answer.
             Reason::Expired => (true, false),
             _ => (true, true),
@@ -65,6 +67,7 @@ impl Situation {
             _ if matches!(refusal.reason, Reason::NotWritten { .. }) => Next::Refuse,
             OnDenied::Refuse => Next::Refuse,
             OnDenied::Queue if queue => Next::Try(Step::Queue),
+            OnDenied::Queue if refusal.by == Guard::Guardrail => Next::Refuse,
             OnDenied::Queue | OnDenied::DeadLetter => Next::Try(Step::DeadLetter),
         };
         Self { stand_in: stand_in && config.on_guards.contains(&refusal.by), queue, last }

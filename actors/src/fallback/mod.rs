@@ -27,7 +27,7 @@
 //!
 //! Queue is the default because a denied call is in order and only came at the wrong moment: the guard says when to come
 //! back, and then it goes through all guards and is paid for like every call. A call that is wrong in itself is always
-//! refused. One that expired, or that crashed a guard again and again, is not queued but a dead letter.
+//! refused, and what a guardrail denies is refused too, unless dead letters are wanted. One that expired, or that crashed a guard again and again, is not queued but a dead letter.
 //!
 //! [`Situation`] says what an end allows and which step is next, [`Cache`] holds the last good answers, and
 //! [`FallbackActor`] keeps the cache. The queue is the dead letter concern's; the local function runs in the attempt's own

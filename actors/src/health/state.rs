@@ -357,7 +357,7 @@ fn of_attempt(class: Class) -> Counts {
     }
 }
 
-/// The gateway and the table of keys refuse calls that are wrong in themselves; that says nothing of the vendor.
+/// The gateway, guardrails and the table of keys refuse calls that are wrong in themselves; that says nothing of the vendor.
 fn of_refusal(by: Guard) -> Option<Counts> {
     let none = Counts::default();
     match by {
@@ -365,7 +365,7 @@ fn of_refusal(by: Guard) -> Option<Counts> {
         Guard::Budget => Some(Counts { by_budget: 1, ..none }),
         Guard::Lane | Guard::Gate => Some(Counts { by_lane: 1, ..none }),
         Guard::Supervisor => Some(Counts { by_supervisor: 1, ..none }),
-        Guard::Gateway | Guard::Idempotency | Guard::Client => None,
+        Guard::Gateway | Guard::Guardrail | Guard::Idempotency | Guard::Client => None,
     }
 }
 

@@ -101,6 +101,15 @@ fn what_cannot_begin_any_more_or_is_poison_is_never_queued() {
     assert!(Situation::denied(&config, &late, OnDenied::Queue).queue);
 }
 
+#[test]
+fn what_a_guardrail_denies_is_never_stood_in_for_nor_queued() {
+    let refusal = Refusal::new(Guard::Guardrail, Reason::Denied { why: "no".into() });
+    let walk = |on_denied| walk(&ALL, Situation::denied(&FallbackConfig::default(), &refusal, on_denied), &ALL);
+    assert_eq!(walk(OnDenied::Refuse), [Next::Refuse]);
+    assert_eq!(walk(OnDenied::Queue), [Next::Refuse]);
+    assert_eq!(walk(OnDenied::DeadLetter), tries(&[DeadLetter]));
+}
+
 proptest! {
     /// The model: cross out what may not be, then go down to the first step that keeps the call.
     #[test]
