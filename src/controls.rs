@@ -1,16 +1,19 @@
-//! What an operator changes while calls run: a lane or a vendor's gate is paused, resumed, resized.
+//! What an operator changes while calls run: a lane or a vendor's gate is paused, resumed, resized; a breaker is held open,
+//! held closed, or lets itself be closed.
 //!
 //! A change is answered when it is in force. It waits for nobody: what is under way goes on, and after a lowering nothing
-//! starts until enough of it has ended. It is a fact ([`LimitsChanged`](mainstay_actors::fact::Fact::LimitsChanged)), shows
-//! in the snapshot, survives a crash of its actor, and ends with the runtime: the next one begins with its configuration.
+//! starts until enough of it has ended. It is a fact ([`LimitsChanged`](mainstay_actors::fact::Fact::LimitsChanged), or
+//! [`BreakerModeChanged`](mainstay_actors::fact::Fact::BreakerModeChanged)), shows in the snapshot, survives a crash of its actor, and ends with the runtime: the next one begins with its configuration.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix::{Addr, Handler, Message};
 use mainstay_actors::{
+    breaker::{BadOrder, BreakerActor, BreakerSnapshot, Control, Order},
     bulkhead::{BulkheadActor, ChangeError, GateChange, LaneChange, Rate, StrictWindow, VendorGateActor},
+    fact::BreakerState,
     ids::{ActorId, LaneId, VendorId},
-    kernel::{Lost, Resident},
+    kernel::{Fenced, Lost, Published, Resident},
     outcome::cut,
 };
 
@@ -20,6 +23,14 @@ use crate::{error::UnknownName, gateway::Gateway, handle::Handle, route::Route, 
 pub(crate) struct Controls {
     pub(crate) lanes: BTreeMap<LaneId, Addr<BulkheadActor>>,
     pub(crate) gate: Addr<VendorGateActor>,
+    pub(crate) breaker: BreakerEnds,
+}
+
+/// Where a breaker is told something, and where it is seen.
+#[derive(Clone)]
+pub(crate) struct BreakerEnds {
+    pub(crate) address: Addr<BreakerActor>,
+    pub(crate) shown: Published<BreakerSnapshot>,
 }
 
 /// A change was not made.
@@ -29,6 +40,9 @@ pub enum ControlError {
     /// It asks for a value out of its range.
     #[error(transparent)]
     Change(#[from] ChangeError),
+    /// The order has no end within a day, or no reason.
+    #[error(transparent)]
+    Order(#[from] BadOrder),
     /// The actor crashed again and again with the change in hand, is down, or was stopped.
     #[error("the change was not made: {0}")]
     Lost(#[from] Lost),
@@ -145,6 +159,108 @@ impl GateControl {
     }
 }
 
+/// One breaker, in an operator's hands.
+///
+/// An order has an end, 1 ms to 24 h ahead, and a reason of 1 to 200 bytes that says why, and who says so: refusals, facts, the
+/// log and the snapshot show it. An order takes the place of the one before, and begins with nothing counted. Each method
+/// answers the state that the breaker was in.
+///
+/// ```
+/// use std::time::Duration;
+/// use mainstay::{Handle, actors::fact::BreakerState};
+///
+/// async fn maintenance(mainstay: &Handle) -> Result<(), Box<dyn std::error::Error>> {
+///     let clay = mainstay.breaker("clay")?;
+///     clay.force_open(Duration::from_secs(3_600), "Clay's maintenance until noon, Ana").await?;
+///     assert_eq!(clay.state(), BreakerState::Open);
+///     clay.automatic().await?; // ended early: a probe finds out
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct BreakerControl {
+    gateway: Arc<Gateway>,
+    breaker: BreakerEnds,
+    id: ActorId,
+}
+
+impl BreakerControl {
+    /// Closed, open or half-open, as it was after its last message. Asks nobody.
+    pub fn state(&self) -> BreakerState {
+        self.breaker.shown.get().state
+    }
+
+    /// Everything that is seen of it, as it was after its last message. Asks nobody.
+    pub fn snapshot(&self) -> BreakerSnapshot {
+        (*self.breaker.shown.get()).clone()
+    }
+
+    /// Every call is refused. When the order ends a probe finds out.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] when the order is none or the breaker does not answer.
+    pub async fn force_open(&self, lasting: Duration, reason: &str) -> Result<BreakerState, ControlError> {
+        self.tell(Control::ForceOpen(Order::new(lasting, reason)?)).await
+    }
+
+    /// Every call passes, whatever comes of it. When the order ends it is closed, with nothing counted.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] when the order is none or the breaker does not answer.
+    pub async fn force_closed(&self, lasting: Duration, reason: &str) -> Result<BreakerState, ControlError> {
+        self.tell(Control::ForceClosed(Order::new(lasting, reason)?)).await
+    }
+
+    /// Every call passes, and where it would have opened that is stated once, by
+    /// [`BreakerWouldOpen`](mainstay_actors::fact::Fact::BreakerWouldOpen). When the order ends it is closed, with nothing
+    /// counted.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] when the order is none or the breaker does not answer.
+    pub async fn metrics_only(&self, lasting: Duration, reason: &str) -> Result<BreakerState, ControlError> {
+        self.tell(Control::MetricsOnly(Order::new(lasting, reason)?)).await
+    }
+
+    /// The order in force ends now. Without one, nothing happens.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] when the breaker does not answer.
+    pub async fn automatic(&self) -> Result<BreakerState, ControlError> {
+        self.tell(Control::Automatic).await
+    }
+
+    /// It is closed, with nothing counted and no order in force: the vendor is known to work.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] when the breaker does not answer.
+    pub async fn reset(&self) -> Result<BreakerState, ControlError> {
+        self.tell(Control::Reset).await
+    }
+
+    async fn tell(&self, control: Control) -> Result<BreakerState, ControlError> {
+        let mut crashes = 0;
+        loop {
+            match self.gateway.ask_unless_down(&self.breaker.address, &self.id, control.clone()).await {
+                Ok(Err(Fenced)) | Err(Lost::Crashed) if crashes < CRASHES_MAX => crashes += 1,
+                Ok(Err(Fenced)) => return Err(Lost::Crashed.into()),
+                Ok(Ok(was)) => return Ok(was),
+                Err(lost) => return Err(lost.into()),
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for BreakerControl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BreakerControl({}, {})", self.id, self.state())
+    }
+}
+
 impl Handle {
     /// One lane of a vendor: pause, resume, resize.
     ///
@@ -159,6 +275,18 @@ impl Handle {
         let (name, address) = found.ok_or_else(|| UnknownName::new("lane", lane, lanes.keys()))?;
         let id = ActorId::new(format!("{vendor}/lane/{name}"));
         Ok(LaneControl { gateway: gateway.clone(), lane: address.clone(), id })
+    }
+
+    /// The breaker of a vendor: look, hold open, hold closed, reset.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownName`] with the known names.
+    pub fn breaker(&self, vendor: &str) -> Result<BreakerControl, UnknownName> {
+        let gateway = &self.core.gateway;
+        let (vendor, route) = find(gateway, vendor)?;
+        let id = ActorId::new(format!("{vendor}/breaker"));
+        Ok(BreakerControl { gateway: gateway.clone(), breaker: route.controls.breaker.clone(), id })
     }
 
     /// The gate of a vendor, over all its lanes: pause, resume, cap, rate.

@@ -43,7 +43,7 @@ pub use answer::{Answer, Because, CallError, Completion, Delivered, Source};
 pub use api::{ApiActor, Complete, GetDeadLetters, MakeCall, Shutdown, Submit, Subscribe};
 pub use builder::Builder;
 pub use config::{RedriveConfig, RuntimeConfig, VendorConfig};
-pub use controls::{ControlError, GateControl, LaneControl};
+pub use controls::{BreakerControl, ControlError, GateControl, LaneControl};
 pub use debug::{DebugActor, GetSnapshot, Snapshot};
 pub use effects::OPEN_MAX;
 pub use error::{NotOpen, StartError, UnknownName, UnknownVendor};

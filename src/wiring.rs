@@ -33,7 +33,7 @@ use mainstay_actors::{
 use crate::{
     answer::Shared,
     config::{RuntimeConfig, VendorConfig},
-    controls::Controls,
+    controls::{BreakerEnds, Controls},
     debug::VendorLook,
     error::StartError,
     facts::FactBus,
@@ -169,7 +169,7 @@ pub(crate) fn wire_guards(
     let look = GuardsLook {
         lanes: lanes.iter().map(|lane| lane.shown.clone()).collect(),
         gate: gate.map(|gate| gate.shown),
-        breaker: breaker.map(|(shown, _)| shown),
+        breaker: breaker.map(|(ends, _)| ends.shown),
         budget: budget.map(|(shown, _)| shown),
     };
     let mut doors: BTreeMap<_, _> = lanes.into_iter().map(|lane| (lane.name, lane.tickets)).collect();
@@ -201,6 +201,7 @@ impl Wiring<'_> {
         let controls = Controls {
             lanes: lanes.iter().map(|lane| (lane.name.clone(), lane.address.clone())).collect(),
             gate: gate.address,
+            breaker: breaker.clone(),
         };
         let (keys, keys_shown) = self.keys(kept);
         let (cache, cache_shown) = self.cache();
@@ -208,7 +209,7 @@ impl Wiring<'_> {
             supervisor: self.under,
             lanes: lanes.iter().map(|lane| lane.shown.clone()).collect(),
             gate: gate.shown,
-            breaker,
+            breaker: breaker.shown,
             budget,
             client,
             keys: keys_shown,
@@ -283,7 +284,7 @@ impl Wiring<'_> {
         (shown, vault.door(self.kit.mailbox_max))
     }
 
-    fn breaker(&self, next: Door<Ticket>) -> (Published<BreakerSnapshot>, Door<Ticket>) {
+    fn breaker(&self, next: Door<Ticket>) -> (BreakerEnds, Door<Ticket>) {
         let clock = self.kit.clock.clone();
         let breaker = Breaker::new(self.config.breaker.clone(), clock.now());
         let first = BreakerSnapshot::of(&self.vendor, &breaker, clock.now(), |at| clock.wall_of(at));
@@ -297,7 +298,8 @@ impl Wiring<'_> {
             shown: shown.clone(),
         };
         let vault = self.vault("breaker", breaker, move |inc| BreakerActor::new(inc, parts.clone()));
-        (shown, vault.door(self.kit.mailbox_max))
+        let ends = BreakerEnds { address: vault.address().clone(), shown };
+        (ends, vault.door(self.kit.mailbox_max))
     }
 
     fn gate(&self, next: Door<Ticket>) -> GateEnds {

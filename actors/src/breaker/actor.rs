@@ -128,7 +128,10 @@ impl Handler<Control> for BreakerActor {
 
     fn handle(&mut self, control: Control, _: &mut Context<Self>) -> Self::Result {
         self.inc.begin("control", None);
-        self.control(&control)
+        let was = self.control(&control)?;
+        // Whoever hears the answer may look at once.
+        self.publish();
+        Ok(was)
     }
 }
 
