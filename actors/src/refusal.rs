@@ -54,7 +54,7 @@ impl fmt::Display for Guard {
         f.write_str(match self {
             Self::Gateway => "gateway",
             Self::Guardrail => "guardrail",
-            Self::Idempotency => "idempotency",
+            Self::Idempotency => "table of keys",
             Self::Lane => "lane",
             Self::Gate => "vendor gate",
             Self::Breaker => "circuit breaker",
