@@ -1,7 +1,7 @@
 //! What the guards cost: a plain actix ask, the same actor in a vault, a whole guarded call, a durable parked letter.
 //!
 //! ```text
-//! cargo bench --bench call_path             # quick, under half a minute
+//! cargo bench --bench call_path             # quick, about a minute
 //! cargo bench --bench call_path -- --long   # five times the rounds
 //! ```
 //!
@@ -13,6 +13,9 @@
 //!   client, settling, facts, counts. The wire answers at once, so what is timed is ours alone. K callers go on side by side,
 //!   each waiting for its answer before the next call; the figure is elapsed time by number of calls, so with K = 100 it is
 //!   throughput. On the caller's thread (`Local`), and with the actors on a thread of their own (`Threads`);
+//! - *durable call*: the same with a data directory, `Durability::Power`: of a call that may never be repeated its key is
+//!   on disk before it is sent and its end before its caller is answered, two writes; of one that may always be, only its
+//!   end. **That one measures the machine's disk**;
 //! - *parked letter*: `StoreHandle::commit` of a set of the shape that the dead letter queue writes, 1 KiB of record, from
 //!   one sender and from a hundred. **That one measures the machine's disk.**
 //!
@@ -43,7 +46,7 @@ use mainstay::{
         clock,
         ids::{ActorId, LaneId, OperationId},
         kernel::{Child, Exit, Incarnation, Launch, NoHazard, Overseer, Resident, Vault, Verdict, Worker, ask},
-        profile::{Auth, Operation, RetryConfig},
+        profile::{Auth, Operation, Repeat, RetryConfig},
         store::{Store, Table, WriteSet},
     },
     store::{SledStore, StoreHandle},
@@ -65,6 +68,7 @@ fn main() {
     let long = std::env::args().any(|arg| arg == "--long");
     let rounds = if long { 5 * ROUNDS } else { ROUNDS };
     call_path(rounds);
+    durable_calls(rounds.div_ceil(3));
     parked_letters(rounds.div_ceil(3));
 }
 
@@ -103,6 +107,24 @@ fn call_path(rounds: usize) {
     local.block_on(here.shutdown(patience));
     threads.block_on(there.shutdown(patience));
     vault.stop();
+}
+
+fn durable_calls(rounds: usize) {
+    let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    println!("\n{:<32} {:>11}  {:>23}  (this machine's disk)", "durable calls, in µs", "median", "fastest to slowest");
+    for repeat in [Repeat::Never, Repeat::Always] {
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let builder = Runtime::builder().vendor(vendor(repeat)).placement(Placement::Threads { threads: 1 });
+        let handle = threads.block_on(builder.data_dir(dir.path()).seed(7).start()).unwrap().handle();
+        for callers in [1, MANY] {
+            let mut line = Line::of("");
+            line.rounds = (0..rounds).map(|_| threads.block_on(calls_there(&handle, callers))).collect();
+            let (name, spread) =
+                (format!("{repeat:?} repeated, K = {callers}"), format!("{:.0} to {:.0}", line.least(), line.most()));
+            println!("{name:<32} {:>11.0}  {spread:>23}", line.median());
+        }
+        threads.block_on(handle.shutdown(Duration::from_secs(5)));
+    }
 }
 
 fn print(lines: &[Line]) {
@@ -252,8 +274,8 @@ impl Transport for AtOnce {
 }
 
 /// A vendor whose answer is the end, with limits that do not get in the way.
-fn vendor() -> VendorConfig {
-    let echo = Operation { estimate: Credits::whole(1), ..Operation::post("/echo") };
+fn vendor(repeat: Repeat) -> VendorConfig {
+    let echo = Operation { estimate: Credits::whole(1), repeat, ..Operation::post("/echo") };
     let profile = Profile {
         vendor: VendorId::new("bench").unwrap(),
         base_url: Some("http://bench.invalid".to_owned().into()),
@@ -271,7 +293,7 @@ fn vendor() -> VendorConfig {
 }
 
 async fn started(placement: Placement) -> Handle {
-    Runtime::builder().vendor(vendor()).placement(placement).seed(7).start().await.unwrap().handle()
+    Runtime::builder().vendor(vendor(Repeat::Never)).placement(placement).seed(7).start().await.unwrap().handle()
 }
 
 /// No two payloads are alike, or the second call would be answered by its key.

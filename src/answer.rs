@@ -9,7 +9,7 @@ use mainstay_actors::{
     fallback::Staleness,
     ids::CallId,
     outcome::{Class, Effect, Outcome},
-    refusal::{Guard, Refusal},
+    refusal::{Guard, Reason, Refusal},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -57,7 +57,10 @@ impl Because {
     pub fn class(&self) -> Class {
         match self {
             Self::Failed { class, .. } => *class,
-            Self::Refused(refusal) => class_of(refusal.by),
+            Self::Refused(refusal) => match refusal.reason {
+                Reason::NotWritten { .. } | Reason::KeyTooOld { .. } => Class::Abandoned,
+                _ => class_of(refusal.by),
+            },
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix::Addr;
 use mainstay_actors::{
-    call::{AcceptedCall, Call},
+    call::{AcceptedCall, Call, IdempotencyKey},
     clock::{Clock, Rng},
     dlq::DlqActor,
     fact::{Fact, FactSink, FinalState},
@@ -123,7 +123,7 @@ impl Gateway {
         Ok(AcceptedCall {
             target,
             lane: lane.clone(),
-            key: Some(key),
+            key,
             estimate: call.estimate.unwrap_or(operation.estimate),
             tenant: call.tenant.map(Into::into),
             expires_at: call.expires_at,
@@ -207,7 +207,7 @@ fn key_of(
     target: Option<&TargetId>,
     operation_id: &OperationId,
     operation: &Operation,
-) -> Result<mainstay_actors::call::IdempotencyKey, Refusal> {
+) -> Result<Option<IdempotencyKey>, Refusal> {
     let tenant = call.tenant.as_deref();
     let fits = |name: &str| (1..=KEY_MAX_BYTES).contains(&name.len());
     for (field, name) in [("key", &call.key), ("operation_id", &call.operation_id)] {
@@ -215,16 +215,17 @@ fn key_of(
             return Err(bad(field, format!("{} bytes is not within 1..={KEY_MAX_BYTES}", name.len())));
         }
     }
-    match (&call.key, &call.operation_id, operation.key_source) {
-        (Some(_), Some(_), _) => Err(bad("operation_id", "is given beside a key: an effect has one name")),
-        (Some(key), None, _) => Ok(idempotency::caller_key(vendor, target, tenant, operation_id, key)),
-        (None, Some(id), _) => Ok(idempotency::operation_key(vendor, target, tenant, operation_id, id)),
+    Ok(Some(match (&call.key, &call.operation_id, operation.key_source) {
+        (Some(_), Some(_), _) => return Err(bad("operation_id", "is given beside a key: an effect has one name")),
+        (Some(key), None, _) => idempotency::caller_key(vendor, target, tenant, operation_id, key),
+        (None, Some(id), _) => idempotency::operation_key(vendor, target, tenant, operation_id, id),
         (None, None, KeySource::Content) => {
-            Ok(idempotency::content_key(vendor, target, tenant, operation_id, &call.payload))
+            idempotency::content_key(vendor, target, tenant, operation_id, &call.payload)
         }
+        (None, None, KeySource::None) => return Ok(None),
         (None, None, KeySource::Caller) => {
             let operation = operation_id.to_string();
-            Err(Refusal::new(Guard::Gateway, Reason::KeyRequired { operation }))
+            return Err(Refusal::new(Guard::Gateway, Reason::KeyRequired { operation }));
         }
-    }
+    }))
 }

@@ -1,5 +1,7 @@
 //! Callers who leave, deadlines, expiry, and keys that several callers share.
 
+use mainstay::actors::profile::{KeySource, Repeat};
+
 use super::*;
 
 #[test]
@@ -88,5 +90,28 @@ fn a_repeat_of_a_parked_call_is_told_its_letter_and_does_not_run() {
         assert_eq!(wire.count(), 3);
         assert_eq!(mainstay.snapshot().calls.dead_lettered, 1);
         at_rest(&mainstay);
+    });
+}
+
+#[test]
+fn a_question_without_a_key_is_asked_anew_each_time() {
+    paused(async {
+        let wire = Wire::usually(ok(200));
+        let config = clay(&wire).with(|config| {
+            let operations = &mut config.profile.as_mut().unwrap().operations;
+            operations.values_mut().for_each(|operation| {
+                operation.repeat = Repeat::Always;
+                operation.key_source = KeySource::None;
+            });
+        });
+        let mainstay = start([config]).await;
+        for asked in 1..=3 {
+            assert!(matches!(mainstay.call(row(1)).await, Ok(Answer::Delivered(_))));
+            assert_eq!(wire.count(), asked);
+        }
+        assert_eq!(mainstay.snapshot().vendors["clay"].keys.stored, 0);
+        mainstay.call(row(2).key("mine")).await.unwrap();
+        mainstay.call(row(2).key("mine")).await.unwrap();
+        assert_eq!(wire.count(), 4, "unless the caller gives one");
     });
 }

@@ -10,7 +10,8 @@ use crate::faults::Faults;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct IdempotencyConfig {
-    /// How long the end of a call answers its repeats. Default 24 h (seeds A and C: a key lives 24 h).
+    /// How long the end of a call answers its repeats. Default 24 h (seeds A and C: a key lives 24 h), by the
+    /// calendar across restarts.
     #[serde(with = "crate::duration")]
     pub keep: Duration,
     /// Most keys at a time: in flight, done and unknown. Default 100,000 (ours: 24 h at a bit more than one call a second).

@@ -137,9 +137,12 @@ pub enum KeySource {
     Content,
     /// From the caller only: two calls to one number are two effects, so a call without a key is refused.
     Caller,
+    /// From the caller if it gives one, else there is none: a question, which is asked anew each time and gets no stored
+    /// answer. Only for operations that may always be repeated.
+    None,
 }
 
-/// How the key travels to the vendor.
+/// How the key travels to the vendor: 64 hexadecimal digits, or a UUID of 36 characters for a call by operation id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyCarrier {
@@ -264,6 +267,8 @@ impl Operation {
                 format!("{class} is no answer to charge for by class: what a success costs is said by `cost`")
             });
         }
+        let asks = self.key_source != KeySource::None || self.repeat == Repeat::Always;
+        faults.require(asks, "key_source", || "an operation without a key must say repeat: always".into());
         if let Completion::Callback { within, .. } = self.completion {
             faults.require(!within.is_zero(), "completion.within", || "must be longer than nothing".into());
         }
