@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use mainstay_actors::{
     credits::Credits,
-    dlq::LetterId,
+    dlq::{Failure, LetterId},
     fallback::Staleness,
     ids::CallId,
     outcome::{Class, Effect, Outcome},
@@ -51,6 +51,15 @@ impl Because {
             *effect = Effect::Unknown;
         }
         self
+    }
+
+    /// As it is written down.
+    pub(crate) fn failure(&self) -> Failure {
+        let status = match self {
+            Self::Failed { status, .. } => *status,
+            Self::Refused(_) => None,
+        };
+        Failure::new(self.class(), status, self.to_string())
     }
 
     /// The kind, for records and statistics. A refusal of ours is `abandoned` only when it was a crash.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use actix::Addr;
 use mainstay_actors::{
     call::AcceptedCall,
-    dlq::{DlqActor, DlqError, Ended, Finish, Kind, LetterId},
+    dlq::{DlqActor, DlqError, Ended, Failure, Finish, Kind, LetterId, LetterState},
     fact::FinalState,
     fallback::Remember,
     idempotency::{End, KeyReport},
@@ -81,17 +81,16 @@ impl Gateway {
                 (End::Done(Shared::Delivered(Arc::new(delivered))), Ended::Delivered, FinalState::Delivered)
             }
             Completion::DidNotHappen => {
-                let detail = "it was found out that it did not happen".to_owned();
-                let ended = Ended::Became { kind: Kind::Dead, class: Class::Abandoned, detail };
+                let error = Failure::new(Class::Abandoned, None, "it was found out that it did not happen");
                 let state = letter.map_or(FinalState::Cancelled, |_| FinalState::DeadLettered);
-                (End::Free, ended, state)
+                (End::Free, Ended::Became { kind: Kind::Dead, error }, state)
             }
         };
         if let (Some(route), Some(key)) = (self.routes.get(&call.vendor), &call.key) {
             route.key_reports.push(KeyReport::Resolved { key: key.clone(), call: call.id, end });
         }
         if let Some(letter) = letter {
-            self.finish_letter(letter, ended).await;
+            self.finish_letter(Finish::new(letter, ended)).await;
         }
         state
     }
@@ -130,22 +129,19 @@ impl Gateway {
         }
     }
 
-    /// Writes down what became of a parked call. A failure is logged: the letter stays, and is tried or shown again.
-    pub(crate) async fn finish_letter(&self, id: LetterId, end: Ended) {
+    /// Writes down what became of a parked call, and returns its state, if it is still there. A failure is logged: the letter
+    /// stays, and is tried or shown again.
+    pub(crate) async fn finish_letter(&self, finish: Finish) -> Option<LetterState> {
         let mut crashes = 0;
-        loop {
-            match self.ask_dlq(Finish { id, end: end.clone() }).await {
-                Ok(Ok(())) => return,
+        let problem = loop {
+            match self.ask_dlq(finish.clone()).await {
+                Ok(Ok(state)) => return state,
                 Ok(Err(DlqError::Restarting)) | Err(Lost::Crashed) if crashes < CRASHES_MAX => crashes += 1,
-                Ok(Err(error)) => {
-                    tracing::error!(target: "mainstay::dlq", letter = %id, %error, "what became of a parked call was not written down");
-                    return;
-                }
-                Err(lost) => {
-                    tracing::error!(target: "mainstay::dlq", letter = %id, %lost, "what became of a parked call was not written down");
-                    return;
-                }
+                Ok(Err(error)) => break error.to_string(),
+                Err(lost) => break lost.to_string(),
             }
-        }
+        };
+        tracing::error!(target: "mainstay::dlq", letter = %finish.id, %problem, "what became of a parked call was not written down");
+        None
     }
 }

@@ -17,6 +17,7 @@ use mainstay_actors::{
     call::{OnDenied, Step},
     client::{ClientConfig, Done, Failed, Function, FunctionCall, Transport},
     credits::Credits,
+    dlq::LetterConfig,
     fallback::{CacheConfig, FallbackConfig, LocalFn},
     faults::Faults,
     idempotency::IdempotencyConfig,
@@ -50,6 +51,8 @@ pub struct VendorConfig {
     pub keys: IdempotencyConfig,
     /// What stands in for the vendor.
     pub fallback: FallbackConfig,
+    /// How often its parked calls are tried by themselves, and when.
+    pub letters: LetterConfig,
     /// The application's own stand-in.
     pub local: Option<LocalFn>,
     /// The wire; default HTTP.
@@ -75,6 +78,7 @@ impl VendorConfig {
             client: ClientConfig::default(),
             keys: IdempotencyConfig::default(),
             fallback: FallbackConfig::default(),
+            letters: LetterConfig::patterns(),
             local: None,
             transport: None,
             functions: BTreeMap::new(),
@@ -118,6 +122,7 @@ impl VendorConfig {
             gate: GateConfig { rate: Some(rate), ..config.gate.clone() },
             breaker: BreakerConfig::credit(longest),
             budget: BudgetConfig { limits: vec![rows], ..config.budget.clone() },
+            letters: LetterConfig::credit(),
             ..config
         }
         .daily_limit(Credits::whole(500))
@@ -250,6 +255,7 @@ impl VendorConfig {
         self.client.check(&mut faults.under("client"));
         self.keys.check(&mut faults.under("keys"));
         self.fallback.check(&mut faults.under("fallback"));
+        self.letters.check(&mut faults.under("letters"));
         self.check_together(faults);
     }
 

@@ -295,8 +295,8 @@ async fn park(
 ) -> Result<Parked, String> {
     let id = LetterId(gateway.rng.uuid());
     let wall = gateway.clock.wall();
-    let letter = Letter::of_call(id, &entry.call, wall);
-    let state = LetterState::new(kind, because.class(), because.to_string(), due, wall);
+    let letter = Letter::of_call(id, &entry.call, because.failure(), wall);
+    let state = LetterState::new(kind, because.failure(), entry.progress().attempts, due, wall);
     let mut crashes = 0;
     loop {
         match gateway.ask_dlq(Park { letter: letter.clone(), state: state.clone() }).await {

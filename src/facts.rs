@@ -9,7 +9,7 @@ use mainstay_actors::{
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::broadcast;
 
-/// How many of the last facts are kept for the snapshot. Attempts and ended calls are not among them: they are counted.
+/// How many of the last facts are kept for the snapshot. Attempts, ended calls and counts are not among them: they are counted.
 pub const EVENTS_KEPT: usize = 1_000;
 
 /// How far a subscriber may fall behind before it misses some; the gap shows in `seq`.
@@ -57,7 +57,10 @@ impl FactBus {
 
 /// Facts that come with every call would drive everything else out of the ring.
 fn is_rare(fact: &Fact) -> bool {
-    !matches!(fact, Fact::AttemptEnded { .. } | Fact::CallEnded { .. } | Fact::Refused { .. })
+    !matches!(
+        fact,
+        Fact::AttemptEnded { .. } | Fact::CallEnded { .. } | Fact::Refused { .. } | Fact::LettersCounted { .. }
+    )
 }
 
 impl FactSink for FactBus {

@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use futures_util::FutureExt as _;
 use mainstay_actors::{
     call::AcceptedCall,
-    dlq::{Ended, Kind, ParkedLetter, TakeDue},
+    dlq::{Ended, Failure, Finish, Kind, ParkedLetter, TakeDue},
     fact::{BreakerState, Fact, FinalState},
     idempotency::End,
     ids::VendorId,
@@ -116,8 +116,8 @@ async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter) -> Found {
         Err(NotTaken::UnderWay) => return Found::Open,
         Err(NotTaken::Full(refusal)) => {
             let because = Because::Refused(refusal);
-            let end = not_by_itself(from, later(gateway, &because, false));
-            gateway.finish_letter(letter, end).await;
+            let end = not_by_itself(from, later(gateway, &because));
+            gateway.finish_letter(Finish::new(letter, end)).await;
             return Found::Open;
         }
     };
@@ -131,7 +131,8 @@ async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter) -> Found {
         gateway.tally.moved(&entry.call.vendor, from, state);
         gateway.ended(&entry.call, state);
     }
-    gateway.finish_letter(letter, not_by_itself(from, end)).await;
+    let (end, requests) = (not_by_itself(from, end), entry.progress().attempts);
+    gateway.finish_letter(Finish { requests, ..Finish::new(letter, end) }).await;
     gateway.end_of_call(place).await;
     found
 }
@@ -139,16 +140,17 @@ async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter) -> Found {
 /// The task panicked behind its attempts: what they did is not known any more.
 fn lost(entry: &Entry, detail: &str) -> (FinalState, Ended) {
     tracing::error!(target: "mainstay::call", call = %entry.call.id, %detail, "the end of a parked call panicked");
-    let detail = detail.to_owned();
-    (FinalState::Unknown, Ended::Became { kind: Kind::Unknown, class: Class::Abandoned, detail })
+    (FinalState::Unknown, unknown(Failure::new(Class::Abandoned, None, detail)))
+}
+
+fn unknown(error: Failure) -> Ended {
+    Ended::Became { kind: Kind::Unknown, error }
 }
 
 /// An unknown call is done again only when a person says so, each time.
 fn not_by_itself(from: FinalState, end: Ended) -> Ended {
     match end {
-        Ended::Again { class, detail, .. } if from == FinalState::Unknown => {
-            Ended::Became { kind: Kind::Unknown, class, detail }
-        }
+        Ended::Again { error, .. } if from == FinalState::Unknown => unknown(error),
         end => end,
     }
 }
@@ -156,7 +158,8 @@ fn not_by_itself(from: FinalState, end: Ended) -> Ended {
 async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState, found: &mut Found) -> (FinalState, Ended) {
     let call = &entry.call;
     let (Some(route), Some(operation)) = (gateway.routes.get(&call.vendor), operation_of(gateway, entry)) else {
-        return (from, Ended::GivenUp { class: Class::CallerError, detail: not_configured(call) });
+        let error = Failure::new(Class::CallerError, None, not_configured(call));
+        return (from, Ended::GivenUp { error });
     };
     let Judged { verdict, claim } = attempts::run(gateway, route, operation, entry).await;
     match verdict {
@@ -170,8 +173,8 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState, found
             (FinalState::Delivered, Ended::Delivered)
         }
         Verdict::Shared(Shared::Unknown { .. }) => {
-            let detail = "the effect of its key is unknown".to_owned();
-            (FinalState::Unknown, Ended::Became { kind: Kind::Unknown, class: Class::Abandoned, detail })
+            let error = Failure::new(Class::Abandoned, None, "the effect of its key is unknown");
+            (FinalState::Unknown, unknown(error))
         }
         Verdict::Shared(Shared::Parked { because, .. }) => (from, after_another(gateway, &because)),
         Verdict::Cancelled => {
@@ -187,8 +190,7 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState, found
             };
             let Origin::Redrive(letter) = entry.origin else { return (from, now_again(gateway)) };
             gateway.effects.hold(call, effects::Kind::Unknown(Some(letter)), lease, within);
-            let (class, detail) = (because.class(), because.to_string());
-            (FinalState::Unknown, Ended::Became { kind: Kind::Unknown, class, detail })
+            (FinalState::Unknown, unknown(because.failure()))
         }
         Verdict::NotDone(because) => {
             *found = what_it_found(gateway, call, &because);
@@ -241,27 +243,21 @@ fn not_done(gateway: &Gateway, because: &Because) -> Ended {
                 || matches!(refusal.reason, Reason::Expired | Reason::Denied { .. } | Reason::CrashedTooOften { .. })
         }
     };
-    if hopeless {
-        return Ended::GivenUp { class: because.class(), detail: because.to_string() };
-    }
-    // A refusal is no attempt: nothing was sent, so it does not count towards giving up.
-    later(gateway, because, matches!(because, Because::Failed { .. }))
+    if hopeless { Ended::GivenUp { error: because.failure() } } else { later(gateway, because) }
 }
 
-fn later(gateway: &Gateway, because: &Because, counts_as_attempt: bool) -> Ended {
-    let (class, detail) = (because.class(), because.to_string());
+fn later(gateway: &Gateway, because: &Because) -> Ended {
     let soonest = gateway.clock.wall_of(gateway.clock.now() + SOONEST);
-    let not_before = due_of(gateway, because).max(soonest);
-    Ended::Again { not_before, class, detail, counts_as_attempt }
+    Ended::Again { not_before: due_of(gateway, because).max(soonest), error: because.failure() }
 }
 
 /// Another parked call stands for the key, and is done from there. When that one is due says nothing of when it is done.
 fn after_another(gateway: &Gateway, because: &Because) -> Ended {
     let not_before = gateway.clock.wall_of(gateway.clock.now() + QUEUE_PAUSE);
-    Ended::Again { not_before, class: because.class(), detail: because.to_string(), counts_as_attempt: false }
+    Ended::Again { not_before, error: because.failure() }
 }
 
 fn now_again(gateway: &Gateway) -> Ended {
-    let detail = "the runtime was shutting down".to_owned();
-    Ended::Again { not_before: gateway.clock.wall(), class: Class::Abandoned, detail, counts_as_attempt: false }
+    let error = Failure::new(Class::Abandoned, None, "the runtime was shutting down");
+    Ended::Again { not_before: gateway.clock.wall(), error }
 }

@@ -82,10 +82,10 @@ fn restore_one(gateway: &Gateway, parked: ParkedLetter) {
     }
     let (Some(route), Some(key)) = (gateway.routes.get(&call.vendor), &call.key) else { return };
     let because = Because::Failed {
-        class: state.class,
+        class: state.error.class,
         effect: if unknown { Effect::Unknown } else { Effect::None },
-        status: None,
-        detail: state.detail.into(),
+        status: state.error.status,
+        detail: state.error.detail.into(),
         retry_after: None,
     };
     let end = if unknown { End::Unknown } else { End::Parked(Shared::Parked { call: call.id, letter, because }) };

@@ -11,8 +11,8 @@ use std::{
 use actix::Addr;
 use mainstay_actors::{
     dlq::{Dlq, DlqActor, DlqParts, DlqSnapshot, Kind},
-    fact::{Event, FinalState},
-    health::{DeadLetters, Health, HealthActor, HealthParts, HealthSnapshot},
+    fact::{Event, LetterCounts},
+    health::{Health, HealthActor, HealthParts, HealthSnapshot, LettersFound},
     idempotency::{self, FoundKey, IdempotencyConfig},
     ids::{ActorId, VendorId},
     kernel::{Door, Published, Vault, Worker},
@@ -136,10 +136,8 @@ async fn load_keys(plan: &Plan, store: &StoreHandle) -> Result<Vec<FoundKey>, St
 }
 
 /// Calls of earlier processes that are parked: they are somewhere too.
-fn inherited<'a>(parked: &Dlq, vendors: impl Iterator<Item = &'a VendorId>) -> Vec<(VendorId, FinalState, u64)> {
-    let of_vendor =
-        |vendor: &VendorId| Kind::ALL.map(|kind| (vendor.clone(), state_of(kind), parked.count(vendor, kind)));
-    vendors.flat_map(of_vendor).filter(|(_, _, number)| *number > 0).collect()
+fn inherited<'a>(parked: &Dlq, vendors: impl Iterator<Item = &'a VendorId>) -> Vec<(VendorId, LetterCounts)> {
+    vendors.map(|vendor| (vendor.clone(), parked.counts(vendor))).collect()
 }
 
 fn by_vendor(keys: Vec<FoundKey>) -> BTreeMap<VendorId, Vec<FoundKey>> {
@@ -198,12 +196,13 @@ impl<'a> Starting<'a> {
             hazard: runtime.hazard.clone(),
             guardrails: runtime.guardrails.clone(),
         });
-        for (vendor, state, number) in inherited {
-            gateway.tally.inherited(&vendor, state, number);
-            if state == FinalState::DeadLettered {
-                // Health learns of dead letters by facts; of those found on disk there are none.
-                let _ = letters_to_health.pass(DeadLetters { vendor, waiting: number });
+        for (vendor, letters) in inherited {
+            let LetterCounts { dead, later, unknown, .. } = letters;
+            for (kind, number) in [(Kind::Dead, dead), (Kind::Later, later), (Kind::Unknown, unknown)] {
+                gateway.tally.inherited(&vendor, state_of(kind), number);
             }
+            // Health learns of letters by facts; of those found on disk there are none.
+            let _ = letters_to_health.pass(LettersFound { vendor, letters });
         }
         let look = Look { gateway: gateway.clone(), vendors: looks, health, parked: parked_shown };
         Ok((self.run(gateway, look, api, debug)?, wake))
@@ -214,6 +213,9 @@ impl<'a> Starting<'a> {
         let parts = DlqParts {
             store: Arc::new(self.store.clone()) as Arc<dyn Store>,
             config: self.plan.runtime.dlq.clone(),
+            letters: Arc::new(
+                self.plan.vendors.iter().map(|(id, (_, config))| (id.clone(), config.letters.clone())).collect(),
+            ),
             facts: Arc::new(self.kit.facts.clone()),
             clock: self.kit.clock.clone(),
             rng: self.kit.rng.clone(),
@@ -226,7 +228,7 @@ impl<'a> Starting<'a> {
         (vault.address().clone(), shown, wake)
     }
 
-    fn health(&self, worker: &Worker) -> (Published<HealthSnapshot>, Door<DeadLetters>) {
+    fn health(&self, worker: &Worker) -> (Published<HealthSnapshot>, Door<LettersFound>) {
         let shown = Published::<HealthSnapshot>::default();
         let vendors: Vec<VendorId> = self.plan.vendors.keys().cloned().collect();
         let state = Health::new(self.plan.runtime.health.clone(), vendors, self.kit.clock.now());

@@ -12,8 +12,8 @@ use mainstay_actors::{
     clock::{Clock, Rng},
     credits::Credits,
     dlq::{
-        DlqActor, DlqConfig, DlqParts, DlqSnapshot, Ended, Filter, Finish, Kind, Letter, LetterId, LetterState, List,
-        Park, ParkedLetter, Replay, TakeDue,
+        DlqActor, DlqConfig, DlqParts, DlqSnapshot, Ended, Failure, Filter, Finish, Kind, Letter, LetterId,
+        LetterState, List, Park, ParkedLetter, Replay, TakeDue,
     },
     fact::NoFacts,
     ids::{ActorId, CallId, LaneId, OperationId, VendorId},
@@ -52,6 +52,7 @@ impl Process {
         let parts = DlqParts {
             store: Arc::new(store.clone()),
             config,
+            letters: Arc::default(),
             facts: Arc::new(NoFacts),
             clock: Clock::default(),
             rng: Rng::seeded(1),
@@ -78,7 +79,13 @@ impl Process {
     }
 
     async fn park(&self, n: u128, kind: Kind, payload: usize) {
-        let state = LetterState::new(kind, Class::Server, "the vendor answered 500".into(), Some(now()), now());
+        let state = LetterState::new(
+            kind,
+            Failure::new(Class::Server, Some(500), "the vendor answered 500"),
+            3,
+            Some(now()),
+            now(),
+        );
         ask(&self.queue, Park { letter: letter(n, payload), state }).await.unwrap().unwrap();
     }
 
@@ -89,7 +96,7 @@ impl Process {
     }
 
     async fn finish(&self, taken: &ParkedLetter, end: Ended) {
-        ask(&self.queue, Finish { id: taken.letter.id, end }).await.unwrap().unwrap();
+        ask(&self.queue, Finish { requests: 1, ..Finish::new(taken.letter.id, end) }).await.unwrap().unwrap();
     }
 
     /// Everything that may be listed without being named, page by page.
@@ -125,7 +132,9 @@ fn now() -> Timestamp {
 /// Times on disk are whole milliseconds.
 fn on_disk(parked: &ParkedLetter) -> ParkedLetter {
     let mut parked = parked.clone();
-    parked.state.updated_at = Timestamp::from_millisecond(parked.state.updated_at.as_millisecond()).unwrap();
+    let whole = |at: &mut Timestamp| *at = Timestamp::from_millisecond(at.as_millisecond()).unwrap();
+    whole(&mut parked.state.updated_at);
+    parked.state.history.iter_mut().for_each(|attempt| whole(&mut attempt.at));
     parked
 }
 
@@ -146,6 +155,7 @@ fn letter(n: u128, payload: usize) -> Letter {
         expires_at: None,
         accepted_at: Timestamp::from_second(1_800_000_000).unwrap(),
         parked_at: Timestamp::from_second(1_800_000_001).unwrap(),
+        first_error: Some(Failure::new(Class::Server, Some(500), "the vendor answered 500")),
     }
 }
 
@@ -164,12 +174,12 @@ async fn letters_their_dates_and_their_counts_survive_the_process() {
             first.finish(taken, Ended::Delivered).await;
         }
         let not_before = now().checked_add(Duration::from_secs(3600)).unwrap();
-        let again = Ended::Again { not_before, class: Class::Timeout, detail: "late".into(), counts_as_attempt: true };
+        let again = Ended::Again { not_before, error: Failure::new(Class::Timeout, None, "late") };
         first.finish(&taken[4], again).await;
         first.shows(|seen| (seen.dead, seen.unknown, seen.taken) == (46, 1, 5)).await;
         let before = first.export().await;
         let changed = &before.iter().find(|parked| parked.letter.id == taken[4].letter.id).unwrap().state;
-        assert_eq!((changed.attempts, changed.class, changed.due), (1, Class::Timeout, Some(not_before)));
+        assert_eq!((changed.attempts, changed.error.class, changed.due), (1, Class::Timeout, Some(not_before)));
         first.end();
 
         let second = Process::start(dir.path()).await;
@@ -250,13 +260,9 @@ async fn a_letter_that_was_being_done_again_when_the_process_ended_is_unknown_to
             first.park(3, Kind::Dead, 10).await;
             let taken = first.take(2).await;
             assert_eq!(taken.len(), 2);
-            let again = Ended::Again {
-                not_before: now(),
-                class: Class::Overload,
-                detail: "still away".into(),
-                counts_as_attempt: false,
-            };
-            first.finish(&taken[1], again).await;
+            let error = Failure::new(Class::Overload, None, "still away");
+            let again = Ended::Again { not_before: now(), error };
+            ask(&first.queue, Finish::new(taken[1].letter.id, again)).await.unwrap().unwrap();
             first.end();
 
             let second = Process::start(dir.path()).await;

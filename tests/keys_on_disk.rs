@@ -203,7 +203,7 @@ async fn a_key_is_not_sent_again_after_the_vendors_window_however_often_it_was_r
     replay(&runtime, Kind::Unknown).await;
     assert_eq!(stage.wire.count(), 6, "the window began with the first try, not with the replay");
     let page = runtime.handle().dead_letters().list(Filter::kind(Kind::Unknown), None).await.unwrap();
-    let detail = &page.letters[0].state.detail;
+    let detail = &page.letters[0].state.error.detail;
     assert!(detail.contains("remembers a key for 3600s"), "{detail}");
     soon(runtime.handle().complete(first, Completion::DidNotHappen)).await.unwrap();
     replay(&runtime, Kind::Dead).await;

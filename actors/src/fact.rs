@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     credits::Credits,
-    ids::{ActorId, CallId, LaneId, OperationId, VendorId},
+    ids::{ActorId, CallId, LaneId, LetterId, OperationId, VendorId},
     meter::LimitId,
     outcome::{Class, Effect},
     refusal::Guard,
@@ -94,6 +94,28 @@ impl FinalState {
         Self::Cancelled,
         Self::Lost,
     ];
+}
+
+/// The parked calls of one vendor, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct LetterCounts {
+    /// Dead letters: they wait for a person or a replay.
+    pub dead: u64,
+    /// Queued for later: they wait for the vendor.
+    pub later: u64,
+    /// Unknown: they may have happened, and wait for a callback or a person.
+    pub unknown: u64,
+    /// Of the dead and the queued ones: given up, and not tried by themselves any more.
+    pub given_up: u64,
+    /// When the oldest of all was parked.
+    pub oldest_at: Option<Timestamp>,
+}
+
+impl LetterCounts {
+    /// All of them.
+    pub fn pending(&self) -> u64 {
+        self.dead + self.later + self.unknown
+    }
 }
 
 /// One thing that happened.
@@ -206,17 +228,19 @@ pub enum Fact {
         vendor: VendorId,
         /// The call.
         call: CallId,
+        /// The letter.
+        letter: LetterId,
         /// Why.
         class: Class,
         /// Letters now waiting.
         total: u64,
     },
-    /// Dead letters were delivered, purged, or became another kind: so many are left.
-    DeadLettersLeft {
+    /// Something changed of a vendor's parked calls: so many there are now.
+    LettersCounted {
         /// The vendor.
         vendor: VendorId,
-        /// Letters now waiting.
-        total: u64,
+        /// The calls.
+        letters: LetterCounts,
     },
     /// A dead letter, or a call queued for later, was delivered by a replay.
     Reprocessed {
@@ -224,15 +248,30 @@ pub enum Fact {
         vendor: VendorId,
         /// The call.
         call: CallId,
+        /// The letter, which is gone now.
+        letter: LetterId,
     },
-    /// A dead letter used up its attempts and waits for a person.
+    /// A permanent failure: a letter used up its attempts, or cannot succeed, and waits for a person.
     GivenUp {
         /// The vendor.
         vendor: VendorId,
         /// The call.
         call: CallId,
-        /// How often it was tried.
+        /// The letter; the whole of it is listed by this id.
+        letter: LetterId,
+        /// Why.
+        class: Class,
+        /// How often it was tried since it was parked or last replayed.
         attempts: u32,
+    },
+    /// A person removed a letter for good.
+    Purged {
+        /// The vendor.
+        vendor: VendorId,
+        /// The call.
+        call: CallId,
+        /// The letter, which is gone now.
+        letter: LetterId,
     },
     /// The end of an accepted call did not come in time.
     CallbackOverdue {

@@ -1,4 +1,4 @@
-//! Names and numbers: vendors, operations, targets, lanes, meters, calls, grants, actors.
+//! Names and numbers: vendors, operations, targets, lanes, meters, calls, letters, grants, actors.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -165,6 +165,24 @@ impl fmt::Debug for CallId {
 }
 
 impl FromStr for CallId {
+    type Err = uuid::Error;
+    fn from_str(text: &str) -> Result<Self, uuid::Error> {
+        Uuid::parse_str(text).map(Self)
+    }
+}
+
+/// One parked call, by its public id: the same through every replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LetterId(pub Uuid);
+
+impl fmt::Display for LetterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl FromStr for LetterId {
     type Err = uuid::Error;
     fn from_str(text: &str) -> Result<Self, uuid::Error> {
         Uuid::parse_str(text).map(Self)

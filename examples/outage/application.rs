@@ -58,9 +58,6 @@ impl Application {
                 // A hundred injected panics in two minutes are part of the story, not a broken vendor.
                 config.child.intensity.max_restarts = 60;
                 config.supervisor.max_restarts = 500;
-                config.dlq.backoff_first = Duration::from_secs(1);
-                config.dlq.backoff_max = Duration::from_secs(4);
-                config.dlq.attempts_max = 20;
                 config.redrive.at_a_time = 64;
                 config.redrive.pace = Duration::from_millis(1);
                 config.redrive.every = Duration::from_millis(250);

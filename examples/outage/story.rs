@@ -8,6 +8,7 @@ use mainstay::{
         breaker::{BreakerConfig, Window},
         bulkhead::Rate,
         clock::{SystemWall, WallClock},
+        dlq::LetterConfig,
     },
     testing::{Chaos, Episode, Fault, Script, SimulatorConfig, Spread, Vendor},
 };
@@ -88,6 +89,7 @@ impl Story {
         VendorConfig::clay("clay", table).daily_limit(Credits::whole(CLAY_LIMIT)).cache_by("/domain").with(|config| {
             config.gate.rate = Some(Rate { per_second: CLAY_RATE.0, burst: CLAY_RATE.1 });
             shorten(&mut config.breaker, CLAY_OPEN);
+            config.letters = letters();
         })
     }
 
@@ -101,8 +103,15 @@ impl Story {
             config.gate.rate = Some(Rate { per_second: RETELL_RATE.0, burst: RETELL_RATE.1 });
             config.budget.time_zone = zone_of_noon();
             shorten(&mut config.breaker, RETELL_OPEN);
+            config.letters = letters();
         })
     }
+}
+
+/// An outage of seconds, not of hours: parked calls are tried often.
+fn letters() -> LetterConfig {
+    let (backoff_first, backoff_max) = (Duration::from_secs(1), Duration::from_secs(4));
+    LetterConfig { attempts_max: 20, backoff_first, backoff_max, ..LetterConfig::patterns() }
 }
 
 /// A time zone in which it is about noon: the day of the budgets must not end in the middle of the story.

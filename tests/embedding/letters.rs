@@ -182,7 +182,11 @@ async fn a_parked_row_goes_to_its_own_table_in_the_next_runtime_and_stays_parked
     mainstay.dead_letters().replay(Filter::ids([letter])).await.unwrap();
     soon(until(&mainstay, |s| s.parked.given_up == 1)).await;
     let page = mainstay.dead_letters().list(Filter::ids([letter]), None).await.unwrap();
-    assert!(page.letters[0].state.detail.contains("its target accounts"), "{}", page.letters[0].state.detail);
+    assert!(
+        page.letters[0].state.error.detail.contains("its target accounts"),
+        "{}",
+        page.letters[0].state.error.detail
+    );
     assert_eq!(wire.count_at("/leads"), 0);
     runtime.shutdown(Duration::from_secs(10)).await;
 

@@ -2,6 +2,7 @@
 //! between a write and its entry loses nothing.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,9 +11,9 @@ use actix::{Actor, Context};
 use tokio::sync::Notify;
 
 use super::{
-    Dlq, DlqConfig, DlqSnapshot, Entry, Kind, LetterState, disk, due_after,
+    Dlq, DlqConfig, DlqSnapshot, Entry, Finish, Kind, LetterConfig, LetterState, disk,
     index::{Change, Meant},
-    message::Ended,
+    state_after,
     writes::Writes,
 };
 use crate::{
@@ -20,7 +21,6 @@ use crate::{
     fact::{Fact, FactSink},
     ids::VendorId,
     kernel::{Incarnation, Published, Resident},
-    outcome::{Class, cut},
     store::{Store, StoreError},
 };
 
@@ -34,6 +34,8 @@ pub struct DlqParts {
     pub store: Arc<dyn Store>,
     /// The limits.
     pub config: DlqConfig,
+    /// How often each vendor's letters are tried.
+    pub letters: Arc<BTreeMap<VendorId, LetterConfig>>,
     /// Where facts are stated.
     pub facts: Arc<dyn FactSink>,
     /// Both clocks.
@@ -78,74 +80,60 @@ impl DlqActor {
 
     /// Says once what a change meant.
     fn say(&self, meant: Meant) {
-        match meant {
-            Meant::Nothing => {}
-            Meant::Parked(entry) => self.say_parked(&entry),
+        let vendor = match meant {
+            Meant::Nothing => return,
+            Meant::Parked(entry) => {
+                self.say_parked(&entry);
+                entry.vendor
+            }
             Meant::Changed { entry, given_up } => {
                 if given_up {
                     self.say_given_up(&entry);
                 }
-                self.say_how_many_are_left(&entry.vendor);
+                entry.vendor
             }
-            Meant::Delivered(Entry { vendor, call, id, .. }) => {
-                tracing::info!(target: "mainstay::dlq", %vendor, %call, letter = %id, "a parked call to {vendor} was done");
-                self.parts.facts.state(Fact::Reprocessed { vendor: vendor.clone(), call });
-                self.say_how_many_are_left(&vendor);
+            Meant::Delivered(Entry { vendor, call, id: letter, .. }) => {
+                tracing::info!(target: "mainstay::dlq", %vendor, %call, %letter, "a parked call to {vendor} was done");
+                self.parts.facts.state(Fact::Reprocessed { vendor: vendor.clone(), call, letter });
+                vendor
             }
-            Meant::Purged(Entry { vendor, call, id, .. }) => {
-                tracing::warn!(target: "mainstay::dlq", %vendor, %call, letter = %id, "a parked call to {vendor} was purged");
-                self.say_how_many_are_left(&vendor);
+            Meant::Purged(Entry { vendor, call, id: letter, .. }) => {
+                tracing::warn!(target: "mainstay::dlq", %vendor, %call, %letter, "a parked call to {vendor} was purged");
+                self.parts.facts.state(Fact::Purged { vendor: vendor.clone(), call, letter });
+                vendor
             }
-        }
-    }
-
-    fn say_how_many_are_left(&self, vendor: &VendorId) {
-        let total = self.inc.read(|index| index.count(vendor, Kind::Dead));
-        self.parts.facts.state(Fact::DeadLettersLeft { vendor: vendor.clone(), total });
+        };
+        let letters = self.inc.read(|index| index.counts(&vendor));
+        self.parts.facts.state(Fact::LettersCounted { vendor, letters });
     }
 
     fn say_parked(&self, entry: &Entry) {
         let (vendor, state) = (&entry.vendor, &entry.state);
         let total = self.inc.read(|index| index.count(vendor, state.kind));
-        let (kind, class, call) = (state.kind.as_str(), state.class, entry.call);
-        tracing::warn!(target: "mainstay::dlq", %vendor, %call, letter = %entry.id, kind, %class, total, "a call to {vendor} was parked");
+        let (kind, class, call, letter) = (state.kind.as_str(), state.error.class, entry.call, entry.id);
+        tracing::warn!(target: "mainstay::dlq", %vendor, %call, %letter, kind, %class, total, "a call to {vendor} was parked");
         if state.kind == Kind::Dead {
-            self.parts.facts.state(Fact::DeadLettered { vendor: vendor.clone(), call, class, total });
+            self.parts.facts.state(Fact::DeadLettered { vendor: vendor.clone(), call, letter, class, total });
         }
     }
 
-    fn say_given_up(&self, Entry { vendor, call, state, .. }: &Entry) {
-        let (class, attempts) = (state.class, state.attempts);
-        tracing::error!(target: "mainstay::dlq", %vendor, %call, %class, attempts, "a parked call to {vendor} is given up: it is not tried by itself any more");
-        self.parts.facts.state(Fact::GivenUp { vendor: vendor.clone(), call: *call, attempts });
+    fn say_given_up(&self, Entry { id: letter, vendor, call, state, .. }: &Entry) {
+        let (class, attempts, requests) = (state.error.class, state.attempts, state.requests);
+        tracing::error!(
+            target: "mainstay::dlq", %vendor, %call, %letter, %class, attempts, requests,
+            "a parked call to {vendor} is given up: it is not tried by itself any more"
+        );
+        let (vendor, call, letter) = (vendor.clone(), *call, *letter);
+        self.parts.facts.state(Fact::GivenUp { vendor, call, letter, class, attempts });
     }
 
-    /// The state of a letter after an end.
-    pub(super) fn after(&self, old: &LetterState, end: &Ended) -> LetterState {
-        let now = self.parts.clock.wall();
-        let next = |kind, class: &Class, detail: &str, attempts, due| LetterState {
-            kind,
-            class: *class,
-            detail: cut(detail.to_owned()),
-            attempts,
-            due,
-            updated_at: now,
-        };
-        match end {
-            // Not asked: a delivered letter has no state any more.
-            Ended::Delivered => old.clone(),
-            Ended::GivenUp { class, detail } => next(old.kind, class, detail, old.attempts.max(1), None),
-            Ended::Became { kind, class, detail } => next(*kind, class, detail, 0, None),
-            Ended::Again { not_before, class, detail, counts_as_attempt } => {
-                let attempts = old.attempts + u32::from(*counts_as_attempt);
-                if attempts >= self.parts.config.attempts_max {
-                    return next(old.kind, class, detail, attempts, None);
-                }
-                let failed = if *counts_as_attempt { attempts } else { 0 };
-                let due = due_after(&self.parts.config, failed, now, *not_before, self.parts.rng.unit());
-                next(old.kind, class, detail, attempts, Some(due))
-            }
-        }
+    /// The state of a letter after an end; `None` when it is done. A vendor that is not configured any more has no limits of
+    /// its own.
+    pub(super) fn after(&self, old: &Entry, finish: &Finish) -> Option<LetterState> {
+        let (now, spread) = (self.parts.clock.wall(), self.parts.rng.unit());
+        let usual = LetterConfig::default();
+        let config = self.parts.letters.get(&old.vendor).unwrap_or(&usual);
+        state_after(config, &old.state, &finish.end, finish.requests, now, spread)
     }
 }
 

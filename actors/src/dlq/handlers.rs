@@ -6,16 +6,16 @@ use actix::{Context, Handler, ResponseFuture};
 use jiff::Timestamp;
 
 use super::{
-    Entry, Kind, LetterState, ParkedLetter,
+    Entry, Failure, Kind, LetterState, ParkedLetter,
     actor::{DlqActor, PAGE_MAX},
     disk,
     index::Change,
-    message::{DlqError, Ended, Finish, List, Page, Park, Parked, Purge, Purged, Replay, TakeDue},
+    message::{DlqError, Finish, List, Page, Park, Parked, Purge, Purged, Replay, TakeDue},
     writes::Writes,
 };
 use crate::{
     kernel::Reports,
-    outcome::{Class, cut},
+    outcome::Class,
     store::{Store, StoreError},
 };
 
@@ -116,8 +116,9 @@ async fn mark_taken(
     now: Timestamp,
 ) -> Result<(), DlqError> {
     let taken = |entry: &Entry| {
-        let detail = "it was being done again when the process ended: it may have happened".into();
-        let state = LetterState { kind: Kind::Unknown, due: None, detail, updated_at: now, ..entry.state.clone() };
+        let detail = "it was being done again when the process ended: it may have happened";
+        let error = Failure { detail: detail.into(), ..entry.state.error.clone() };
+        let state = entry.state.after(Kind::Unknown, error, 0, now);
         Entry { state, ..entry.clone() }
     };
     let marks: Vec<_> = letters
@@ -134,19 +135,19 @@ async fn mark_taken(
 /// A letter that cannot be read is not tried again by itself; its bytes stay on disk.
 fn set_aside(seq: u64, mut entry: Entry, error: &super::RecordError, now: Timestamp, reports: &Reports<Change>) {
     tracing::error!(target: "mainstay::dlq", seq, letter = %entry.id, %error, "a parked call cannot be read; it is left on disk");
-    entry.state = LetterState { due: None, class: Class::Malformed, updated_at: now, ..entry.state };
-    entry.state.detail = cut(error.to_string());
+    let failure = Failure::new(Class::Malformed, None, error.to_string());
+    entry.state = LetterState { due: None, error: failure, updated_at: now, ..entry.state };
     reports.push(Change::Put { seq, entry: Box::new(entry) });
 }
 
 impl Handler<Finish> for DlqActor {
-    type Result = ResponseFuture<Result<(), DlqError>>;
+    type Result = ResponseFuture<Result<Option<LetterState>, DlqError>>;
 
-    fn handle(&mut self, Finish { id, end }: Finish, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, finish: Finish, _: &mut Context<Self>) -> Self::Result {
         self.inc.begin("finish", None);
         let lease = self.lease();
         let found = self.inc.commit(
-            |index| index.find(id).map(|(seq, entry)| (seq, entry.clone())),
+            |index| index.find(finish.id).map(|(seq, entry)| (seq, entry.clone())),
             |index, found| {
                 if let Some((seq, _)) = &found {
                     index.apply_out(&[*seq], lease);
@@ -157,15 +158,14 @@ impl Handler<Finish> for DlqActor {
         let (seq, entry) = match found {
             Err(_) => return Box::pin(async { Err(DlqError::Restarting) }),
             // Finished before, by an asker that never heard of it.
-            Ok(None) => return Box::pin(async { Ok(()) }),
+            Ok(None) => return Box::pin(async { Ok(None) }),
             Ok(Some(found)) => found,
         };
-        if end == Ended::Delivered {
+        let Some(state) = self.after(&entry, &finish) else {
             let writes = self.writes.clone();
-            return Box::pin(async move { there_or_gone(remove(&writes, seq, entry, true).await) });
-        }
-        let state = self.after(&entry.state, &end);
-        let changed = Entry { state, ..entry.clone() };
+            return Box::pin(async move { there_or_gone(remove(&writes, seq, entry, true).await, None) });
+        };
+        let changed = Entry { state: state.clone(), ..entry.clone() };
         let set = match disk::change([(seq, &entry, &changed)]) {
             Ok(set) => set,
             Err(error) => return Box::pin(async { Err(error) }),
@@ -174,17 +174,18 @@ impl Handler<Finish> for DlqActor {
         let written = self.writes.commit(set, vec![change]);
         let wake = self.parts.wake.clone();
         Box::pin(async move {
-            there_or_gone(written.await)?;
+            let end = there_or_gone(written.await, Some(state));
             wake.notify_one();
-            Ok(())
+            end
         })
     }
 }
 
 /// A letter that another end removed meanwhile is no error.
-fn there_or_gone(end: Result<(), StoreError>) -> Result<(), DlqError> {
+fn there_or_gone(end: Result<(), StoreError>, state: Option<LetterState>) -> Result<Option<LetterState>, DlqError> {
     match end {
-        Ok(()) | Err(StoreError::Precondition { .. }) => Ok(()),
+        Ok(()) => Ok(state),
+        Err(StoreError::Precondition { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -222,7 +223,7 @@ impl Handler<Replay> for DlqActor {
             let mut failed = None;
             for group in chosen.chunks(REPLAY_GROUP) {
                 let again = |entry: &Entry| {
-                    let state = LetterState { due: Some(now), attempts: 0, updated_at: now, ..entry.state.clone() };
+                    let state = LetterState { due: Some(now), updated_at: now, ..entry.state.replayed() };
                     Entry { state, ..entry.clone() }
                 };
                 let changed: Vec<_> = group.iter().map(|(seq, entry)| (*seq, entry, again(entry))).collect();

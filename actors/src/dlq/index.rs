@@ -9,9 +9,10 @@ use std::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Filter, Kind, LetterId, LetterState};
+use super::{Filter, Kind, LetterState};
 use crate::{
-    ids::{CallId, VendorId},
+    fact::LetterCounts,
+    ids::{CallId, LetterId, VendorId},
     outcome::Class,
 };
 
@@ -83,7 +84,7 @@ pub enum Meant {
     Purged(Entry),
 }
 
-/// The parked calls as an operator sees them.
+/// The parked calls as an operator sees them. Bounded by the number of vendors and of classes, whatever the errors say.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct DlqSnapshot {
     /// Waiting for a person or a replay.
@@ -94,6 +95,8 @@ pub struct DlqSnapshot {
     pub unknown: u64,
     /// Of the dead and later ones: tried too often, and not tried by themselves any more.
     pub given_up: u64,
+    /// By vendor.
+    pub by_vendor: BTreeMap<String, LetterCounts>,
     /// All of them by vendor and class of error.
     pub by_class: BTreeMap<String, BTreeMap<Class, u64>>,
     /// When the oldest was parked.
@@ -104,6 +107,13 @@ pub struct DlqSnapshot {
     pub taken: usize,
     /// Most letters.
     pub letters_max: usize,
+}
+
+impl DlqSnapshot {
+    /// All of them.
+    pub fn pending(&self) -> u64 {
+        self.dead + self.later + self.unknown
+    }
 }
 
 /// The index: bounded by `letters_max`.
@@ -117,8 +127,10 @@ pub struct Dlq {
     due: BTreeMap<VendorId, BTreeSet<(Timestamp, u64)>>,
     /// Taken or being written, until when.
     out: BTreeMap<u64, Instant>,
-    counts: BTreeMap<(VendorId, Kind, Class), u64>,
-    given_up: u64,
+    /// By vendor and kind, the oldest first.
+    ages: BTreeMap<(VendorId, Kind), BTreeSet<(Timestamp, u64)>>,
+    by_class: BTreeMap<(VendorId, Class), u64>,
+    given_up: BTreeMap<VendorId, u64>,
     /// Places given to letters that are being written.
     arriving: BTreeMap<u64, LetterId>,
 }
@@ -146,7 +158,19 @@ impl Dlq {
 
     /// Letters of a vendor and a kind.
     pub fn count(&self, vendor: &VendorId, kind: Kind) -> u64 {
-        self.counts.iter().filter(|((v, k, _), _)| v == vendor && *k == kind).map(|(_, n)| n).sum()
+        self.ages.get(&(vendor.clone(), kind)).map_or(0, |letters| letters.len() as u64)
+    }
+
+    /// The letters of a vendor, counted.
+    pub fn counts(&self, vendor: &VendorId) -> LetterCounts {
+        let oldest = |kind| self.ages.get(&(vendor.clone(), kind))?.first().map(|(at, _)| *at);
+        LetterCounts {
+            dead: self.count(vendor, Kind::Dead),
+            later: self.count(vendor, Kind::Later),
+            unknown: self.count(vendor, Kind::Unknown),
+            given_up: self.given_up.get(vendor).copied().unwrap_or_default(),
+            oldest_at: Kind::ALL.into_iter().filter_map(oldest).min(),
+        }
     }
 
     /// A place for a new letter. `Ok(None)`: it is here already. `Err`: how many there are.
@@ -215,7 +239,9 @@ impl Dlq {
             None => state.kind != Kind::Unknown || filter.ids.is_some(),
         };
         let vendor = filter.vendor.as_ref().is_none_or(|vendor| *vendor == entry.vendor);
-        kind && vendor && filter.class.is_none_or(|class| class == state.class)
+        let class = filter.class.is_none_or(|class| class == state.error.class);
+        let age = filter.parked_before.is_none_or(|at| entry.parked_at < at);
+        kind && vendor && class && age && (state.given_up || !filter.given_up)
     }
 
     /// The entry at a place.
@@ -235,7 +261,8 @@ impl Dlq {
                     None => Meant::Parked(*entry),
                     Some(old) if old == *entry => Meant::Nothing,
                     Some(old) => {
-                        let given_up = is_given_up(&entry) && !is_given_up(&old);
+                        let again = entry.state.replays > old.state.replays;
+                        let given_up = entry.state.given_up && (again || !old.state.given_up);
                         Meant::Changed { entry: *entry, given_up }
                     }
                 }
@@ -266,19 +293,22 @@ impl Dlq {
     pub fn snapshot(&self, clock: Instant) -> DlqSnapshot {
         let mut shown = DlqSnapshot {
             letters_max: self.letters_max,
-            oldest_at: self.entries.values().next().map(|entry| entry.parked_at),
             next_due_at: self.next_due(clock),
-            given_up: self.given_up,
             taken: self.out.values().filter(|until| **until > clock).count(),
             ..DlqSnapshot::default()
         };
-        for ((vendor, kind, class), number) in &self.counts {
-            match kind {
-                Kind::Dead => shown.dead += number,
-                Kind::Later => shown.later += number,
-                Kind::Unknown => shown.unknown += number,
-            }
-            *shown.by_class.entry(vendor.to_string()).or_default().entry(*class).or_default() += number;
+        let vendors: BTreeSet<&VendorId> = self.ages.keys().map(|(vendor, _)| vendor).collect();
+        for vendor in vendors {
+            let letters = self.counts(vendor);
+            shown.dead += letters.dead;
+            shown.later += letters.later;
+            shown.unknown += letters.unknown;
+            shown.given_up += letters.given_up;
+            shown.oldest_at = [shown.oldest_at, letters.oldest_at].into_iter().flatten().min();
+            shown.by_vendor.insert(vendor.to_string(), letters);
+        }
+        for ((vendor, class), number) in &self.by_class {
+            shown.by_class.entry(vendor.to_string()).or_default().insert(*class, *number);
         }
         shown
     }
@@ -288,45 +318,50 @@ impl Dlq {
     }
 
     fn put(&mut self, seq: u64, entry: Entry) {
+        let (vendor, state) = (&entry.vendor, &entry.state);
         self.by_id.insert(entry.id, seq);
-        if let Some(due) = entry.state.due {
-            self.due.entry(entry.vendor.clone()).or_default().insert((due, seq));
+        if let Some(due) = state.due {
+            self.due.entry(vendor.clone()).or_default().insert((due, seq));
         }
-        *self.counts.entry(key_of(&entry)).or_default() += 1;
-        self.given_up += u64::from(is_given_up(&entry));
+        self.ages.entry((vendor.clone(), state.kind)).or_default().insert((entry.parked_at, seq));
+        *self.by_class.entry((vendor.clone(), state.error.class)).or_default() += 1;
+        if state.given_up {
+            *self.given_up.entry(vendor.clone()).or_default() += 1;
+        }
         self.entries.insert(seq, entry);
     }
 
     fn remove(&mut self, seq: u64) -> Option<Entry> {
         let entry = self.entries.remove(&seq)?;
+        let (vendor, state) = (&entry.vendor, &entry.state);
         self.by_id.remove(&entry.id);
-        if let Some(due) = entry.state.due
-            && let Some(of_vendor) = self.due.get_mut(&entry.vendor)
-        {
-            of_vendor.remove(&(due, seq));
-            if of_vendor.is_empty() {
-                self.due.remove(&entry.vendor);
-            }
+        if let Some(due) = state.due {
+            take_out(&mut self.due, vendor, (due, seq));
         }
-        self.given_up -= u64::from(is_given_up(&entry));
-        let key = key_of(&entry);
-        if let Some(count) = self.counts.get_mut(&key) {
-            *count -= 1;
-            if *count == 0 {
-                self.counts.remove(&key);
-            }
+        take_out(&mut self.ages, &(vendor.clone(), state.kind), (entry.parked_at, seq));
+        one_less(&mut self.by_class, &(vendor.clone(), state.error.class));
+        if state.given_up {
+            one_less(&mut self.given_up, vendor);
         }
         Some(entry)
     }
 }
 
-/// Tried from here, and not tried by itself any more.
-fn is_given_up(entry: &Entry) -> bool {
-    entry.state.attempts > 0 && entry.state.due.is_none() && entry.state.kind != Kind::Unknown
+/// Takes a letter out of a set; an empty set goes with it.
+fn take_out<K: Ord>(sets: &mut BTreeMap<K, BTreeSet<(Timestamp, u64)>>, of: &K, letter: (Timestamp, u64)) {
+    let Some(letters) = sets.get_mut(of) else { return };
+    letters.remove(&letter);
+    if letters.is_empty() {
+        sets.remove(of);
+    }
 }
 
-fn key_of(entry: &Entry) -> (VendorId, Kind, Class) {
-    (entry.vendor.clone(), entry.state.kind, entry.state.class)
+fn one_less<K: Ord>(counts: &mut BTreeMap<K, u64>, of: &K) {
+    let Some(count) = counts.get_mut(of) else { return };
+    *count -= 1;
+    if *count == 0 {
+        counts.remove(of);
+    }
 }
 
 #[cfg(test)]

@@ -1,36 +1,21 @@
 //! A parked call: what it was, why it is here, and what has been tried.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use uuid::Uuid;
 
 use crate::{
     call::{AcceptedCall, IdempotencyKey},
     credits::Credits,
-    ids::{CallId, LaneId, NameError, OperationId, TargetId, VendorId},
+    ids::{CallId, LaneId, LetterId, NameError, OperationId, TargetId, VendorId},
     outcome::{Class, cut},
 };
 
-/// A letter's public id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct LetterId(pub Uuid);
-
-impl fmt::Display for LetterId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
-
-impl FromStr for LetterId {
-    type Err = uuid::Error;
-    fn from_str(text: &str) -> Result<Self, uuid::Error> {
-        Uuid::parse_str(text).map(Self)
-    }
-}
+/// Attempts of which a letter remembers how they ended; of more, the oldest are forgotten. Ours: as many as there are by
+/// default before it is given up.
+pub const HISTORY_MAX: usize = 5;
 
 /// Why a call is parked.
 // The order is the format on disk: append only.
@@ -59,8 +44,43 @@ impl Kind {
     }
 }
 
-/// What is written once: everything needed to do the call again.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// Why a call was not done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Its kind.
+    pub class: Class,
+    /// The vendor's status, if it answered.
+    pub status: Option<u16>,
+    /// In words, at most [`DETAIL_MAX_BYTES`](crate::outcome::DETAIL_MAX_BYTES).
+    pub detail: String,
+}
+
+impl Failure {
+    /// A failure, its words cut to what is kept.
+    pub fn new(class: Class, status: Option<u16>, detail: impl Into<String>) -> Self {
+        Self { class, status, detail: cut(detail.into()) }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+/// One attempt, by its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// When it ended.
+    pub at: Timestamp,
+    /// How.
+    pub class: Class,
+    /// The vendor's status, if it answered.
+    pub status: Option<u16>,
+}
+
+/// What is written once: everything needed to do the call again. The address it goes to is not in it, only its name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Letter {
     /// Its public id.
     pub id: LetterId,
@@ -92,11 +112,13 @@ pub struct Letter {
     pub accepted_at: Timestamp,
     /// When it was parked.
     pub parked_at: Timestamp,
+    /// Why it was parked. Letters of the first version do not say.
+    pub first_error: Option<Failure>,
 }
 
 impl Letter {
     /// Writes a call down under an id of the caller's choice.
-    pub fn of_call(id: LetterId, call: &AcceptedCall, parked_at: Timestamp) -> Self {
+    pub fn of_call(id: LetterId, call: &AcceptedCall, first_error: Failure, parked_at: Timestamp) -> Self {
         Self {
             id,
             call: call.id,
@@ -113,6 +135,7 @@ impl Letter {
             expires_at: call.expires_at,
             accepted_at: call.accepted_at,
             parked_at,
+            first_error: Some(first_error),
         }
     }
 
@@ -134,32 +157,96 @@ impl Letter {
 }
 
 /// What changes of a letter.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LetterState {
     /// Why it is here now.
     pub kind: Kind,
-    /// The kind of its last end.
-    pub class: Class,
-    /// Its last end in words, at most 500 bytes.
-    pub detail: String,
-    /// Attempts made from here, since it was parked or last replayed by a person.
+    /// Its last end.
+    pub error: Failure,
+    /// Times it was tried from here, since it was parked or last replayed by a person. Being refused is not being tried.
     pub attempts: u32,
+    /// Requests sent for the call so far, by all attempts and those before it was parked.
+    pub requests: u32,
+    /// Times a person replayed it.
+    pub replays: u32,
+    /// Tried from here, and not tried by itself any more: the seeds' permanent failure. It waits for a person.
+    pub given_up: bool,
     /// When it is tried by itself. `None`: not by itself.
     pub due: Option<Timestamp>,
     /// When this last changed.
     pub updated_at: Timestamp,
+    /// The last attempts, at most [`HISTORY_MAX`], the last one last.
+    pub history: Vec<Attempt>,
 }
 
 impl LetterState {
-    /// The first state of a letter. An unknown one gets no date: it is never done by itself.
-    pub fn new(kind: Kind, class: Class, detail: String, due: Option<Timestamp>, at: Timestamp) -> Self {
+    /// The first state of a letter, for which so many requests were sent already. An unknown one gets no date: it is never
+    /// done by itself.
+    pub fn new(kind: Kind, error: Failure, requests: u32, due: Option<Timestamp>, at: Timestamp) -> Self {
         let due = due.filter(|_| kind != Kind::Unknown);
-        Self { kind, class, detail: cut(detail), attempts: 0, due, updated_at: at }
+        let (attempts, replays, given_up, history) = (0, 0, false, Vec::new());
+        let fresh = Self { kind, error, attempts, requests: 0, replays, given_up, due, updated_at: at, history };
+        fresh.tried(requests, at)
+    }
+
+    /// When something was last sent for it.
+    pub fn last_attempt_at(&self) -> Option<Timestamp> {
+        self.history.last().map(|attempt| attempt.at)
+    }
+
+    /// The same with fresh attempts, because a person wants it done.
+    #[must_use]
+    pub fn replayed(&self) -> Self {
+        Self { attempts: 0, given_up: false, replays: self.replays.saturating_add(1), ..self.clone() }
+    }
+
+    /// Notes that so many requests were sent and came to the present error.
+    fn tried(mut self, requests: u32, at: Timestamp) -> Self {
+        if requests > 0 {
+            self.requests = self.requests.saturating_add(requests);
+            self.history.push(Attempt { at, class: self.error.class, status: self.error.status });
+            let too_many = self.history.len().saturating_sub(HISTORY_MAX);
+            self.history.drain(..too_many);
+        }
+        self
+    }
+
+    /// The state after another end, for which so many requests were sent.
+    #[must_use]
+    pub(super) fn after(&self, kind: Kind, error: Failure, requests: u32, at: Timestamp) -> Self {
+        let changed = Self { kind, error, given_up: false, due: None, updated_at: at, ..self.clone() };
+        changed.tried(requests, at)
     }
 }
 
+/// What became of a letter that was taken, or of an unknown one that was found out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ended {
+    /// Done: it is removed.
+    Delivered,
+    /// Not done; later again, until its attempts are used up.
+    Again {
+        /// Not before this.
+        not_before: Timestamp,
+        /// Why.
+        error: Failure,
+    },
+    /// Not done, and not by itself any more.
+    GivenUp {
+        /// Why.
+        error: Failure,
+    },
+    /// It is of another kind now, and not due by itself.
+    Became {
+        /// Which.
+        kind: Kind,
+        /// Why.
+        error: Failure,
+    },
+}
+
 /// A letter as it is listed, exported and taken.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ParkedLetter {
     /// Its place in the order of parking.
     pub seq: u64,
@@ -171,7 +258,7 @@ pub struct ParkedLetter {
     pub state: LetterState,
 }
 
-/// Which letters are meant. The default means all but unknown ones, which must be asked for.
+/// Which letters are meant: those that fit all of it. The default means all but unknown ones, which must be asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Only of this kind.
@@ -182,12 +269,26 @@ pub struct Filter {
     pub class: Option<Class>,
     /// Only these. `None` means all; an empty list means none.
     pub ids: Option<Vec<LetterId>>,
+    /// Only those parked before this.
+    pub parked_before: Option<Timestamp>,
+    /// Only those that are given up.
+    pub given_up: bool,
 }
 
 impl Filter {
     /// Of one kind.
     pub fn kind(kind: Kind) -> Self {
         Self { kind: Some(kind), ..Self::default() }
+    }
+
+    /// By their ids.
+    pub fn ids(ids: impl IntoIterator<Item = LetterId>) -> Self {
+        Self { ids: Some(ids.into_iter().collect()), ..Self::default() }
+    }
+
+    /// The permanent failures: given up, and waiting for a person.
+    pub fn given_up() -> Self {
+        Self { given_up: true, ..Self::default() }
     }
 
     /// Of one class of error.
@@ -207,8 +308,10 @@ impl Filter {
         Ok(self)
     }
 
-    /// By their ids.
-    pub fn ids(ids: impl IntoIterator<Item = LetterId>) -> Self {
-        Self { ids: Some(ids.into_iter().collect()), ..Self::default() }
+    /// Parked before this: those of a certain age, or those that were there at a certain moment.
+    #[must_use]
+    pub fn parked_before(mut self, at: Timestamp) -> Self {
+        self.parked_before = Some(at);
+        self
     }
 }

@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 use actix::Message;
 use jiff::Timestamp;
 
-use super::{Filter, Kind, Letter, LetterId, LetterState, ParkedLetter, RecordError};
-use crate::{ids::VendorId, outcome::Class, store::StoreError};
+use super::{Ended, Filter, Letter, LetterState, ParkedLetter, RecordError};
+use crate::{
+    ids::{LetterId, VendorId},
+    store::StoreError,
+};
 
 /// Why the queue did not do it.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -64,47 +67,23 @@ pub struct TakeDue {
     pub but: BTreeSet<VendorId>,
 }
 
-/// What became of a letter that was taken, or of an unknown one that was found out.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Ended {
-    /// Done: it is removed.
-    Delivered,
-    /// Not done; later again.
-    Again {
-        /// Not before this.
-        not_before: Timestamp,
-        /// Why.
-        class: Class,
-        /// In words.
-        detail: String,
-        /// Whether something was tried; a refusal is no attempt.
-        counts_as_attempt: bool,
-    },
-    /// Not done, and not by itself any more.
-    GivenUp {
-        /// Why.
-        class: Class,
-        /// In words.
-        detail: String,
-    },
-    /// It is of another kind now, and not due by itself.
-    Became {
-        /// Which.
-        kind: Kind,
-        /// Why.
-        class: Class,
-        /// In words.
-        detail: String,
-    },
-}
-
-/// Writes down what became of a letter. One that is gone is no error.
+/// Writes down what became of a letter, and answers with its state, or with nothing when it is gone. One that is gone
+/// before is no error.
 #[derive(Debug, Clone)]
 pub struct Finish {
     /// Which.
     pub id: LetterId,
     /// What.
     pub end: Ended,
+    /// Requests that were sent for it. Without any, no attempt is used up.
+    pub requests: u32,
+}
+
+impl Finish {
+    /// What became of a letter for which nothing was sent.
+    pub fn new(id: LetterId, end: Ended) -> Self {
+        Self { id, end, requests: 0 }
+    }
 }
 
 /// Makes letters due now, with fresh attempts. Those that are being done right now are left alone.
@@ -152,7 +131,7 @@ impl Message for TakeDue {
 }
 
 impl Message for Finish {
-    type Result = Result<(), DlqError>;
+    type Result = Result<Option<LetterState>, DlqError>;
 }
 
 impl Message for Replay {

@@ -13,20 +13,26 @@
 //!                       +-- found out: removed, or becomes Dead ------------+         +- may have happened: becomes Unknown
 //! ```
 //!
+//! A letter keeps the call's id and key through every replay, so it stays linked to its origin; it says why it was parked, how it
+//! ended last, how the last [`HISTORY_MAX`] attempts ended, how many requests were sent and how often a person replayed it. It
+//! names its vendor and target; their addresses and keys are secrets and are not in it. *Given up* is what the documents call a
+//! permanent failure: it stays, a fact tells of it once, and a person replays or purges it.
+//!
 //! # On disk
 //!
 //! `letters` (id, part -> record, written once), `letter.state` (id -> what changes), `letter.due` (due time, id),
 //! `letter.index` (public id -> id), `meta` (the next id, the number of letters). Records carry a version byte; an unknown version is set aside, never a panic.
-//! In memory there is a short entry a letter (about 150 bytes), so that counting, filtering and finding what is due read no
+//! In memory there is a short entry a letter (about 400 bytes), so that counting, filtering and finding what is due read no
 //! disk; payloads stay on disk.
 //!
-//! # Limits and defaults ([`DlqConfig`])
+//! # Limits and defaults ([`DlqConfig`], and a [`LetterConfig`] for each vendor)
 //!
 //! | limit | default | beyond it |
 //! | --- | --- | --- |
 //! | letters | 100,000 | parking is refused with [`DlqError::Full`]: the caller is told, and still has the call |
-//! | attempts by itself | 5 (seeds A and C) | given up: it stays, without a due time, until a person replays it |
+//! | attempts by itself | 5 (`patterns`), 3 (`credit`) | given up: it stays, without a due time, until a person replays it |
 //! | pause after a failed attempt | 30 s, doubling to 1 h, 25 % jitter | |
+//! | attempts remembered | 5 | the oldest is forgotten |
 //! | lease of a letter that was taken | 10 min | it comes back, as after a crash of whoever took it |
 //!
 //! # On restart
@@ -59,13 +65,15 @@ mod writes;
 
 #[cfg(feature = "runtime")]
 pub use actor::{DlqActor, DlqParts, PAGE_MAX};
-pub use config::DlqConfig;
+pub use config::{DlqConfig, LetterConfig};
 pub use index::{Change, Dlq, DlqSnapshot, Entry, Meant};
-pub use letter::{Filter, Kind, Letter, LetterId, LetterState, ParkedLetter};
+pub use letter::{Attempt, Ended, Failure, Filter, HISTORY_MAX, Kind, Letter, LetterState, ParkedLetter};
 #[cfg(feature = "runtime")]
-pub use message::{DlqError, Ended, Finish, List, Page, Park, Parked, Purge, Purged, Replay, TakeDue};
+pub use message::{DlqError, Finish, List, Page, Park, Parked, Purge, Purged, Replay, TakeDue};
 pub use record::RecordError;
-pub use schedule::due_after;
+pub use schedule::{due_after, state_after};
+
+pub use crate::ids::LetterId;
 
 #[cfg(test)]
 #[cfg(feature = "runtime")]

@@ -4,11 +4,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Kind, Letter, LetterId, LetterState};
+use super::{Attempt, Failure, Kind, Letter, LetterState};
 use crate::{
     call::IdempotencyKey,
     credits::Credits,
-    ids::{CallId, LaneId, OperationId, TargetId, VendorId},
+    ids::{CallId, LaneId, LetterId, OperationId, TargetId, VendorId},
     outcome::Class,
 };
 
@@ -49,7 +49,7 @@ struct LetterV1 {
     parked_at_ms: i64,
 }
 
-/// As [`LetterV1`], and the target.
+/// As [`LetterV1`], the target, and why it was parked.
 #[derive(Serialize, Deserialize)]
 struct LetterV2 {
     id: u128,
@@ -67,6 +67,26 @@ struct LetterV2 {
     expires_at_ms: Option<i64>,
     accepted_at_ms: i64,
     parked_at_ms: i64,
+    first_error: Option<FailureV2>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FailureV2 {
+    class: Class,
+    status: Option<u16>,
+    detail: String,
+}
+
+impl From<FailureV2> for Failure {
+    fn from(v2: FailureV2) -> Self {
+        Self::new(v2.class, v2.status, v2.detail)
+    }
+}
+
+impl From<&Failure> for FailureV2 {
+    fn from(failure: &Failure) -> Self {
+        Self { class: failure.class, status: failure.status, detail: failure.detail.clone() }
+    }
 }
 
 impl From<LetterV1> for LetterV2 {
@@ -87,6 +107,7 @@ impl From<LetterV1> for LetterV2 {
             expires_at_ms: v1.expires_at_ms,
             accepted_at_ms: v1.accepted_at_ms,
             parked_at_ms: v1.parked_at_ms,
+            first_error: None,
         }
     }
 }
@@ -104,6 +125,51 @@ struct StateV1 {
     due_ms: Option<i64>,
     parked_at_ms: i64,
     updated_at_ms: i64,
+}
+
+/// As [`StateV1`], with all that is counted and the last attempts.
+#[derive(Serialize, Deserialize)]
+struct StateV2 {
+    id: u128,
+    call: u128,
+    vendor: String,
+    kind: Kind,
+    error: FailureV2,
+    attempts: u32,
+    requests: u32,
+    replays: u32,
+    given_up: bool,
+    due_ms: Option<i64>,
+    parked_at_ms: i64,
+    updated_at_ms: i64,
+    history: Vec<AttemptV2>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AttemptV2 {
+    at_ms: i64,
+    class: Class,
+    status: Option<u16>,
+}
+
+impl From<StateV1> for StateV2 {
+    fn from(v1: StateV1) -> Self {
+        Self {
+            id: v1.id,
+            call: v1.call,
+            vendor: v1.vendor,
+            kind: v1.kind,
+            error: FailureV2 { class: v1.class, status: None, detail: v1.detail },
+            attempts: v1.attempts,
+            requests: v1.attempts,
+            replays: 0,
+            given_up: v1.attempts > 0 && v1.due_ms.is_none() && v1.kind != Kind::Unknown,
+            due_ms: v1.due_ms,
+            parked_at_ms: v1.parked_at_ms,
+            updated_at_ms: v1.updated_at_ms,
+            history: Vec::new(),
+        }
+    }
 }
 
 /// What a state record says besides the state.
@@ -152,6 +218,7 @@ pub(super) fn encode_letter(letter: &Letter) -> Result<Vec<u8>, RecordError> {
         expires_at_ms: letter.expires_at.map(Timestamp::as_millisecond),
         accepted_at_ms: letter.accepted_at.as_millisecond(),
         parked_at_ms: letter.parked_at.as_millisecond(),
+        first_error: letter.first_error.as_ref().map(Into::into),
     };
     encode(V2, &record)
 }
@@ -178,44 +245,57 @@ pub(super) fn decode_letter(bytes: &[u8]) -> Result<Letter, RecordError> {
         expires_at: v2.expires_at_ms.map(time).transpose()?,
         accepted_at: time(v2.accepted_at_ms)?,
         parked_at: time(v2.parked_at_ms)?,
+        first_error: v2.first_error.map(Into::into),
     })
 }
 
 pub(super) fn encode_state(named: &Named) -> Result<Vec<u8>, RecordError> {
     let state = &named.state;
-    let record = StateV1 {
+    let attempt = |attempt: &Attempt| {
+        let Attempt { at, class, status } = *attempt;
+        AttemptV2 { at_ms: at.as_millisecond(), class, status }
+    };
+    let record = StateV2 {
         id: named.id.0.as_u128(),
         call: named.call.0.as_u128(),
         vendor: named.vendor.to_string(),
         kind: state.kind,
-        class: state.class,
-        detail: state.detail.clone(),
+        error: (&state.error).into(),
         attempts: state.attempts,
+        requests: state.requests,
+        replays: state.replays,
+        given_up: state.given_up,
         due_ms: state.due.map(Timestamp::as_millisecond),
         parked_at_ms: named.parked_at.as_millisecond(),
         updated_at_ms: state.updated_at.as_millisecond(),
+        history: state.history.iter().map(attempt).collect(),
     };
-    encode(V1, &record)
+    encode(V2, &record)
 }
 
 pub(super) fn decode_state(bytes: &[u8]) -> Result<Named, RecordError> {
-    let v1: StateV1 = match version_of(bytes)? {
-        (V1, rest) => decode(rest)?,
+    let v2: StateV2 = match version_of(bytes)? {
+        (V1, rest) => decode::<StateV1>(rest)?.into(),
+        (V2, rest) => decode(rest)?,
         (version, _) => return Err(RecordError::Version(version)),
     };
+    let attempt = |v2: AttemptV2| Ok(Attempt { at: time(v2.at_ms)?, class: v2.class, status: v2.status });
     let state = LetterState {
-        kind: v1.kind,
-        class: v1.class,
-        detail: v1.detail,
-        attempts: v1.attempts,
-        due: v1.due_ms.map(time).transpose()?,
-        updated_at: time(v1.updated_at_ms)?,
+        kind: v2.kind,
+        error: v2.error.into(),
+        attempts: v2.attempts,
+        requests: v2.requests,
+        replays: v2.replays,
+        given_up: v2.given_up,
+        due: v2.due_ms.map(time).transpose()?,
+        updated_at: time(v2.updated_at_ms)?,
+        history: v2.history.into_iter().map(attempt).collect::<Result<_, RecordError>>()?,
     };
     Ok(Named {
-        id: LetterId(Uuid::from_u128(v1.id)),
-        call: CallId(Uuid::from_u128(v1.call)),
-        vendor: VendorId::new(&v1.vendor).map_err(damaged)?,
-        parked_at: time(v1.parked_at_ms)?,
+        id: LetterId(Uuid::from_u128(v2.id)),
+        call: CallId(Uuid::from_u128(v2.call)),
+        vendor: VendorId::new(&v2.vendor).map_err(damaged)?,
+        parked_at: time(v2.parked_at_ms)?,
         state,
     })
 }

@@ -23,7 +23,7 @@ use crate::{
     call::IdempotencyKey,
     clock::{Clock, Rng, SteadyWall},
     credits::Credits,
-    fact::{Fact, FactSink},
+    fact::{Fact, FactSink, LetterCounts},
     ids::{ActorId, CallId, LaneId, OperationId, VendorId},
     kernel::{Child, Hazard, Launch, Lost, Published, Vault, Worker, ask, testing::Restarts},
     outcome::Class,
@@ -184,6 +184,9 @@ async fn bench_on(store: Memory, config: DlqConfig) -> Bench {
     let parts = DlqParts {
         store: Arc::new(store.clone()),
         config,
+        letters: Arc::new(BTreeMap::from([("clay", 5), ("retell", 3)].map(|(name, attempts_max)| {
+            (vendor(name), LetterConfig { attempts_max, jitter: 0.0, ..LetterConfig::default() })
+        }))),
         facts: facts.clone(),
         clock: clock.clone(),
         rng: Rng::seeded(1),
@@ -228,6 +231,7 @@ fn letter(n: u128) -> Letter {
         expires_at: None,
         accepted_at: Timestamp::from_second(1_799_999_000).unwrap(),
         parked_at: Timestamp::from_second(1_800_000_000 + n as i64).unwrap(),
+        first_error: Some(Failure::new(Class::Server, Some(500), "words")),
     }
 }
 
@@ -266,7 +270,8 @@ impl Bench {
     ) -> Result<Parked, DlqError> {
         let now = self.clock.wall();
         let due = due.map(|secs| now.checked_add(Duration::from_secs(secs)).unwrap());
-        self.ask(Park { letter, state: LetterState::new(kind, class, "words".into(), due, now) }).await
+        let state = LetterState::new(kind, Failure::new(class, None, "words"), 1, due, now);
+        self.ask(Park { letter, state }).await
     }
 
     async fn take(&self, max: usize) -> Vec<ParkedLetter> {
@@ -288,8 +293,9 @@ impl Bench {
         }
     }
 
-    async fn finish(&self, n: u128, end: Ended) -> Result<(), DlqError> {
-        self.ask(Finish { id: id(n), end }).await
+    /// After one request.
+    async fn finish(&self, n: u128, end: Ended) -> Result<Option<LetterState>, DlqError> {
+        self.ask(Finish { id: id(n), end, requests: 1 }).await
     }
 
     async fn replay(&self, filter: Filter) -> u64 {
@@ -343,11 +349,11 @@ impl Bench {
 
 fn again(class: Class) -> Ended {
     let not_before = Timestamp::from_second(0).unwrap();
-    Ended::Again { not_before, class, detail: "late".into(), counts_as_attempt: true }
+    Ended::Again { not_before, error: Failure::new(class, None, "late") }
 }
 
 fn became(kind: Kind, class: Class) -> Ended {
-    Ended::Became { kind, class, detail: "found out".into() }
+    Ended::Became { kind, error: Failure::new(class, None, "found out") }
 }
 
 async fn local(test: impl Future<Output = ()>) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Context, Handler};
 
 use super::{
-    message::DeadLetters,
+    message::LettersFound,
     report::{HealthSnapshot, Status},
     state::{Health, StatusChange},
 };
@@ -96,13 +96,13 @@ impl Handler<Hop<Event>> for HealthActor {
     }
 }
 
-impl Handler<Hop<DeadLetters>> for HealthActor {
+impl Handler<Hop<LettersFound>> for HealthActor {
     type Result = ();
 
-    fn handle(&mut self, hop: Hop<DeadLetters>, _: &mut Context<Self>) {
-        self.inc.begin("dead-letters", None);
-        let DeadLetters { vendor, waiting } = hop.body;
-        self.commit(|_| (), |health, _, ()| health.apply_dead_letters(&vendor, waiting));
+    fn handle(&mut self, hop: Hop<LettersFound>, _: &mut Context<Self>) {
+        self.inc.begin("letters", None);
+        let LettersFound { vendor, letters } = hop.body;
+        self.commit(|_| (), |health, _, ()| health.apply_letters(&vendor, letters));
     }
 }
 

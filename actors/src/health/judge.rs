@@ -46,7 +46,7 @@ fn judge(id: &VendorId, vendor: &Vendor, config: &HealthConfig, now: Instant) ->
         reasons,
         breaker: vendor.breaker.state,
         denied: counts.denied(),
-        dead_letters: vendor.dead_letters,
+        letters: vendor.letters,
         callbacks_overdue: vendor.overdue(now),
         restarts: counts.restarts,
         last_success: vendor.last_success,
@@ -141,7 +141,7 @@ impl Findings<'_> {
 
     /// What is owed: letters to be dealt with, callbacks to come.
     fn debts(&mut self) {
-        let (letters, limit) = (self.vendor.dead_letters, self.config.dead_letters_max);
+        let (letters, limit) = (self.vendor.letters.dead, self.config.dead_letters_max);
         if letters > limit {
             let text = format!("{letters} dead letters (limit {limit})");
             self.limits(Code::DeadLetters, Status::Degraded, text);

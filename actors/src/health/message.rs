@@ -1,13 +1,13 @@
 //! What the health actor is told, besides the facts ([`crate::fact::Event`], each in a [`crate::kernel::Hop`]).
 
-use crate::ids::VendorId;
+use crate::{fact::LetterCounts, ids::VendorId};
 
-/// How many dead letters of a vendor wait. Facts only tell of those that come and go in this process: whoever opens the
-/// store says the number at the start, and again after letters were purged.
+/// The parked calls of a vendor that were found on disk. Facts only tell of changes: whoever opens the store says the
+/// numbers at the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetters {
+pub struct LettersFound {
     /// The vendor.
     pub vendor: VendorId,
-    /// Letters waiting.
-    pub waiting: u64,
+    /// The calls.
+    pub letters: LetterCounts,
 }

@@ -34,7 +34,7 @@
 //!
 //! Of the actor: the state is in its vault and nothing is lost but a fact that was in hand. Facts that never arrived are
 //! counted and shown as `missed_facts`; the figures are then lower bounds. Of the process: health begins as unknown. The
-//! number of dead letters is on disk, so whoever opens the store says it at once with [`DeadLetters`].
+//! number of dead letters is on disk, so whoever opens the store says it at once with [`LettersFound`].
 //!
 //! # What it never does
 //!
@@ -55,7 +55,7 @@ mod state;
 pub use actor::{HealthActor, HealthParts, REFRESH};
 pub use config::{HealthConfig, OVERDUE_KEPT_MAX};
 #[cfg(feature = "runtime")]
-pub use message::DeadLetters;
+pub use message::LettersFound;
 pub use report::{Code, HealthSnapshot, Reason, Status, VendorHealth};
 pub use score::{BUCKETS, Counts, Window};
 pub use state::{Health, NAMES_KEPT_MAX, Noted, OVERDUE_KEPT, StatusChange};

@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{fact::BreakerState, ids::VendorId};
+use crate::{
+    fact::{BreakerState, LetterCounts},
+    ids::VendorId,
+};
 
 /// How a vendor is doing. Ordered from "says nothing" to worst, so that the worst of several is their maximum.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -107,8 +110,8 @@ pub struct VendorHealth {
     pub breaker: BreakerState,
     /// Calls that guards turned away, in the window.
     pub denied: u64,
-    /// Dead letters waiting.
-    pub dead_letters: u64,
+    /// Its parked calls.
+    pub letters: LetterCounts,
     /// Callbacks overdue.
     pub callbacks_overdue: u64,
     /// Restarts of the vendor's actors, in the window.

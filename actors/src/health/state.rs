@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     credits::Credits,
-    fact::{BreakerState, Event, Fact, FinalState},
+    fact::{BreakerState, Event, Fact, FinalState, LetterCounts},
     ids::{ActorId, CallId, LaneId, VendorId},
     meter::Whose,
     outcome::{Class, Verdict},
@@ -70,7 +70,7 @@ pub(super) struct Vendor {
     pub(super) down: Option<(Instant, Arc<str>)>,
     pub(super) parked: BTreeMap<ActorId, Arc<str>>,
     pub(super) mark: Option<Mark>,
-    pub(super) dead_letters: u64,
+    pub(super) letters: LetterCounts,
     pub(super) overdue: BTreeMap<CallId, Instant>,
     pub(super) full_lanes: BTreeMap<LaneId, Instant>,
     pub(super) last_success: Option<Timestamp>,
@@ -107,8 +107,7 @@ enum Change {
     BreakerTurned { to: BreakerState, generation: u64, cause: Arc<str> },
     LaneFull(LaneId),
     Marked { name: &'static str, used: Credits, limit: Credits },
-    Letters(u64),
-    Reprocessed(CallId),
+    Letters(LetterCounts),
     Overdue(CallId),
     Ended(CallId),
     Restarted(ActorId),
@@ -153,10 +152,10 @@ impl Health {
         }
     }
 
-    /// Sets how many dead letters of a vendor wait: at the start, and whenever they were counted.
-    pub fn apply_dead_letters(&mut self, vendor: &VendorId, waiting: u64) {
+    /// Sets what a vendor's parked calls are at the start; later changes are told by facts.
+    pub fn apply_letters(&mut self, vendor: &VendorId, letters: LetterCounts) {
         if let Some(vendor) = self.vendors.get_mut(vendor) {
-            vendor.dead_letters = waiting;
+            vendor.letters = letters;
         }
     }
 
@@ -208,7 +207,7 @@ impl Vendor {
             down: None,
             parked: BTreeMap::new(),
             mark: None,
-            dead_letters: 0,
+            letters: LetterCounts::default(),
             overdue: BTreeMap::new(),
             full_lanes: BTreeMap::new(),
             last_success: None,
@@ -229,11 +228,7 @@ impl Vendor {
             Change::Marked { name, used, limit } => {
                 self.mark = Some(Mark { name, used, limit, since: now, seen: now, lifted: false });
             }
-            Change::Letters(total) => self.dead_letters = total,
-            Change::Reprocessed(call) => {
-                self.dead_letters = self.dead_letters.saturating_sub(1);
-                self.overdue.remove(&call);
-            }
+            Change::Letters(letters) => self.letters = letters,
             Change::Overdue(call) => remember(&mut self.overdue, call, now, OVERDUE_KEPT_MAX),
             Change::Ended(call) => drop(self.overdue.remove(&call)),
             Change::Restarted(actor) => {
@@ -327,10 +322,8 @@ fn read(event: &Event) -> Option<(VendorId, Change)> {
         Fact::BudgetMarked { vendor, which, used, limit, mark } if which.whose == Whose::Account => {
             (vendor, Change::Marked { name: mark, used: *used, limit: *limit })
         }
-        Fact::DeadLettered { vendor, total, .. } | Fact::DeadLettersLeft { vendor, total } => {
-            (vendor, Change::Letters(*total))
-        }
-        Fact::Reprocessed { vendor, call } => (vendor, Change::Reprocessed(*call)),
+        Fact::LettersCounted { vendor, letters } => (vendor, Change::Letters(*letters)),
+        Fact::Reprocessed { vendor, call, .. } => (vendor, Change::Ended(*call)),
         Fact::GivenUp { vendor, .. } => (vendor, Change::Counted(Counts { given_up: 1, ..Counts::default() })),
         Fact::CallbackOverdue { vendor, call } => (vendor, Change::Overdue(*call)),
         Fact::VendorDown { vendor, cause } => (vendor, Change::Down(cause.clone())),

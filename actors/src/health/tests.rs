@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     credits::Credits,
-    fact::{BreakerState, Event, Fact, FinalState},
-    ids::{ActorId, CallId, VendorId},
+    fact::{BreakerState, Event, Fact, FinalState, LetterCounts},
+    ids::{ActorId, CallId, LetterId, VendorId},
     meter::LimitId,
     outcome::{Class, Effect},
     refusal::Guard,
@@ -23,6 +23,14 @@ pub(super) fn vendor(name: &str) -> VendorId {
 
 pub(super) fn call(n: u64) -> CallId {
     CallId(uuid::Uuid::from_u128(u128::from(n)))
+}
+
+fn letter(n: u64) -> LetterId {
+    LetterId(uuid::Uuid::from_u128(u128::from(n)))
+}
+
+fn given_up(n: u64) -> Fact {
+    Fact::GivenUp { vendor: vendor(CLAY), call: call(n), letter: letter(n), class: Class::Server, attempts: 5 }
 }
 
 pub(super) fn attempt(class: Class) -> Fact {
@@ -58,8 +66,9 @@ fn lane_full(lane: &str) -> Fact {
     Fact::LaneSaturated { vendor: vendor(CLAY), lane: lane.parse().unwrap(), refused: 1 }
 }
 
-fn letters(total: u64) -> Fact {
-    Fact::DeadLettered { vendor: vendor(CLAY), call: call(0), class: Class::Server, total }
+fn letters(dead: u64) -> Fact {
+    let letters = LetterCounts { dead, ..LetterCounts::default() };
+    Fact::LettersCounted { vendor: vendor(CLAY), letters }
 }
 
 pub(super) fn event(seq: u64, fact: Fact) -> Event {
@@ -220,7 +229,7 @@ fn defect_101_half_open_budget_lanes_dead_letters_and_given_up_letters_are_seen(
     world.hear(turned(BreakerState::Closed, 3));
     assert_eq!((world.status(), world.clay().reasons), (Status::Healthy, vec![]));
     world.hear(lane_full("bulk"));
-    world.hear(Fact::GivenUp { vendor: vendor(CLAY), call: call(1), attempts: 5 });
+    world.hear(given_up(1));
     assert_eq!(world.status(), Status::Healthy);
     assert_eq!(world.text(Code::LaneFull), "queue full in the last 5 min: lane bulk");
     assert_eq!(world.text(Code::GivenUp), "1 dead letter given up in the last 5 min: a person must look");
@@ -236,9 +245,9 @@ fn dead_letters_degrade_above_their_limit_and_not_at_it() {
         (world.status(), world.text(Code::DeadLetters)),
         (Status::Degraded, "214 dead letters (limit 100)".into())
     );
-    world.hear_times(114, Fact::Reprocessed { vendor: vendor(CLAY), call: call(0) });
-    assert_eq!((world.status(), world.clay().dead_letters), (Status::Healthy, 100));
-    world.health.apply_dead_letters(&vendor(CLAY), 101);
+    world.hear(letters(100));
+    assert_eq!((world.status(), world.clay().letters.dead), (Status::Healthy, 100));
+    world.health.apply_letters(&vendor(CLAY), LetterCounts { dead: 101, ..LetterCounts::default() });
     assert_eq!(world.status(), Status::Degraded);
 }
 

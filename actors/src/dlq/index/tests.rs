@@ -4,6 +4,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use uuid::Uuid;
 
 use super::*;
+use crate::dlq::Failure;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -25,7 +26,9 @@ fn vendor(name: &str) -> VendorId {
 }
 
 fn state(kind: Kind, class: Class, due: Option<i64>, attempts: u32) -> LetterState {
-    LetterState { attempts, ..LetterState::new(kind, class, String::new(), due.map(at), at(0)) }
+    let given_up = attempts > 0 && due.is_none() && kind != Kind::Unknown;
+    let fresh = LetterState::new(kind, Failure::new(class, None, ""), 0, due.map(at), at(0));
+    LetterState { attempts, given_up, ..fresh }
 }
 
 fn entry(n: u64, vendor_name: &str, state: LetterState) -> Entry {
@@ -193,25 +196,40 @@ impl Naive {
             (named || filter.ids.is_none())
                 && (filter.kind == Some(kind) || filter.kind.is_none() && (named || kind != Kind::Unknown))
                 && (filter.vendor.is_none() || filter.vendor.as_ref() == Some(&entry.vendor))
-                && (filter.class.is_none() || filter.class == Some(entry.state.class))
+                && (filter.class.is_none() || filter.class == Some(entry.state.error.class))
+                && filter.parked_before.is_none_or(|before| entry.parked_at < before)
+                && (!filter.given_up || entry.state.given_up)
         };
         let letters = self.letters.iter().filter(|(seq, entry)| fits(entry) && after.is_none_or(|after| **seq > after));
         letters.map(|(seq, _)| *seq).filter(|seq| out_too || !self.is_out(*seq, now)).take(max).collect()
     }
 
+    fn counts(&self, vendor: &VendorId) -> LetterCounts {
+        let of_kind = |kind| self.number(|entry| entry.vendor == *vendor && entry.state.kind == kind);
+        let theirs = self.letters.values().filter(|entry| entry.vendor == *vendor);
+        LetterCounts {
+            dead: of_kind(Kind::Dead),
+            later: of_kind(Kind::Later),
+            unknown: of_kind(Kind::Unknown),
+            given_up: self.number(|entry| entry.vendor == *vendor && entry.state.given_up),
+            oldest_at: theirs.map(|entry| entry.parked_at).min(),
+        }
+    }
+
     fn snapshot(&self, letters_max: usize, now: Instant) -> DlqSnapshot {
         let mut by_class = BTreeMap::<String, BTreeMap<Class, u64>>::new();
         for entry in self.letters.values() {
-            *by_class.entry(entry.vendor.to_string()).or_default().entry(entry.state.class).or_default() += 1;
+            *by_class.entry(entry.vendor.to_string()).or_default().entry(entry.state.error.class).or_default() += 1;
         }
+        let vendors: BTreeSet<VendorId> = self.letters.values().map(|entry| entry.vendor.clone()).collect();
         DlqSnapshot {
             dead: self.number(|entry| entry.state.kind == Kind::Dead),
             later: self.number(|entry| entry.state.kind == Kind::Later),
             unknown: self.number(|entry| entry.state.kind == Kind::Unknown),
-            given_up: self
-                .number(|Entry { state, .. }| state.kind != Kind::Unknown && state.attempts > 0 && state.due.is_none()),
+            given_up: self.number(|entry| entry.state.given_up),
+            by_vendor: vendors.into_iter().map(|vendor| (vendor.to_string(), self.counts(&vendor))).collect(),
             by_class,
-            oldest_at: self.letters.first_key_value().map(|(_, entry)| entry.parked_at),
+            oldest_at: self.letters.values().map(|entry| entry.parked_at).min(),
             next_due_at: self.in_due_order(now).first().map(|(due, _)| *due),
             taken: self.out.values().filter(|until| **until > now).count(),
             letters_max,
@@ -375,6 +393,7 @@ proptest! {
         out in vec(0u64..20, 0..6),
         (kind, class) in (proptest::option::of(select(Kind::ALL.to_vec())), proptest::option::of(select(vec![Class::Server, Class::Connect]))),
         (name, ids) in (proptest::option::of(select(vec!["clay", "retell"])), vec(0u64..25, 0..6)),
+        (before, given_up) in (proptest::option::of(0i64..25), any::<bool>()),
         (after, max, out_too) in (proptest::option::of(0u64..20), 0usize..25, any::<bool>()),
     ) {
         let now = some_moment();
@@ -385,7 +404,8 @@ proptest! {
         index.apply_out(&out.keys().copied().collect::<Vec<_>>(), now + LEASE);
         let naive = Naive { letters, out, ..Naive::default() };
         let ids = (!ids.is_empty()).then(|| ids.into_iter().map(id).collect());
-        let filter = Filter { kind, class, vendor: name.map(vendor), ids };
+        let parked_before = before.map(at);
+        let filter = Filter { kind, class, vendor: name.map(vendor), ids, parked_before, given_up };
         prop_assert_eq!(index.select(&filter, after, max, now, out_too), naive.select(&filter, after, max, now, out_too));
         // Page by page it is the same, each letter once.
         let (mut pages, mut behind) = (Vec::new(), after);

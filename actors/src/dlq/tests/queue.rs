@@ -103,7 +103,7 @@ async fn overlapping_takers_never_get_one_letter_twice_and_an_expired_lease_come
         assert_eq!((a.len() + b.len() + c.len(), all.len()), (20, 20), "somebody got one that another had");
         assert_eq!(bench.seen().await.taken, 20);
         for taken in [&a, &b].into_iter().flatten() {
-            bench.ask(Finish { id: taken.letter.id, end: Ended::Delivered }).await.unwrap();
+            bench.ask(Finish::new(taken.letter.id, Ended::Delivered)).await.unwrap();
         }
         assert_eq!(bench.total().await, 4);
         time::advance(599 * SECOND).await;
@@ -111,8 +111,8 @@ async fn overlapping_takers_never_get_one_letter_twice_and_an_expired_lease_come
         time::advance(SECOND).await;
         assert_eq!(ids(&bench.take(20).await), ids(&c));
         for _ in 0..2 {
-            let late = bench.ask(Finish { id: c[0].letter.id, end: Ended::Delivered }).await;
-            assert_eq!(late, Ok(()), "delivered is delivered, however late, and may be told again");
+            let late = bench.ask(Finish::new(c[0].letter.id, Ended::Delivered)).await;
+            assert_eq!(late, Ok(None), "delivered is delivered, however late, and may be told again");
         }
         assert_eq!(bench.total().await, 3);
         bench.is_even().await;
@@ -123,7 +123,7 @@ async fn overlapping_takers_never_get_one_letter_twice_and_an_expired_lease_come
 #[tokio::test(start_paused = true)]
 async fn failed_replays_come_back_later_and_later_and_are_then_given_up_once() {
     local(async {
-        let bench = bench(DlqConfig { jitter: 0.0, ..DlqConfig::default() }).await;
+        let bench = bench(DlqConfig::default()).await;
         bench.park(2, Kind::Dead, Class::Server, Some(0)).await.unwrap();
         let mut pauses = Vec::new();
         for attempt in 1..=5 {
@@ -143,7 +143,7 @@ async fn failed_replays_come_back_later_and_later_and_are_then_given_up_once() {
         assert!(!bench.rings_within(7200 * SECOND).await || bench.take(1).await.is_empty());
         assert_eq!(bench.replay(Filter::default()).await, 1, "a person may still ask for it, with fresh attempts");
         assert_eq!(bench.take(1).await[0].state.attempts, 0);
-        bench.finish(2, Ended::GivenUp { class: Class::Auth, detail: "hopeless".into() }).await.unwrap();
+        bench.finish(2, Ended::GivenUp { error: Failure::new(Class::Auth, Some(401), "hopeless") }).await.unwrap();
         assert_eq!(
             (bench.seen().await.given_up, bench.facts.count(|fact| matches!(fact, Fact::GivenUp { .. }))),
             (1, 2)
@@ -153,17 +153,57 @@ async fn failed_replays_come_back_later_and_later_and_are_then_given_up_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_vendor_has_its_own_number_of_attempts() {
+    local(async {
+        let bench = bench(DlqConfig::default()).await;
+        bench.park(3, Kind::Later, Class::Server, Some(0)).await.unwrap();
+        for _ in 0..3 {
+            bench.take_when_due().await;
+            bench.finish(3, again(Class::Timeout)).await.unwrap();
+        }
+        let given_up = bench.list(Filter::given_up().vendor("retell").unwrap()).await;
+        assert_eq!((given_up[0].letter.id, given_up[0].state.attempts, given_up[0].state.requests), (id(3), 3, 4));
+        let is_given_up = |fact: &Fact| matches!(fact, Fact::GivenUp { letter, attempts: 3, .. } if *letter == id(3));
+        assert_eq!(bench.facts.count(is_given_up), 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_says_how_it_came_and_how_its_last_attempts_ended() {
+    local(async {
+        let bench = bench(DlqConfig::default()).await;
+        bench.park(2, Kind::Dead, Class::Connect, None).await.unwrap();
+        for _ in 0..3 {
+            bench.replay(Filter::ids([id(2)])).await;
+            for class in [Class::Timeout, Class::Server] {
+                bench.take_when_due().await;
+                bench.finish(2, again(class)).await.unwrap();
+            }
+        }
+        let letter = bench.list(Filter::ids([id(2)])).await.remove(0);
+        assert_eq!(letter.letter.first_error, Some(Failure::new(Class::Server, Some(500), "words")));
+        let LetterState { error, attempts, requests, replays, history, .. } = &letter.state;
+        assert_eq!((error.class, *attempts, *requests, *replays), (Class::Server, 2, 7, 3));
+        let classes: Vec<_> = history.iter().map(|attempt| attempt.class).collect();
+        assert_eq!(classes, [Class::Server, Class::Timeout, Class::Server, Class::Timeout, Class::Server]);
+        assert_eq!(letter.state.last_attempt_at(), Some(bench.clock.wall()));
+        assert_eq!(letter.letter.call, CallId(Uuid::from_u128(2)), "the same call through every replay");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_is_no_attempt_and_what_was_said_about_the_time_holds() {
     local(async {
-        let bench = bench(DlqConfig { jitter: 0.0, ..DlqConfig::default() }).await;
+        let bench = bench(DlqConfig::default()).await;
         bench.park(2, Kind::Later, Class::Connect, Some(0)).await.unwrap();
         for _ in 0..20 {
             let (taken, _) = bench.take_when_due().await;
             assert_eq!(taken.state.attempts, 0);
             let not_before = bench.clock.wall().checked_add(7 * SECOND).unwrap();
-            let end =
-                Ended::Again { not_before, class: Class::Overload, detail: "open".into(), counts_as_attempt: false };
-            bench.finish(2, end).await.unwrap();
+            let end = Ended::Again { not_before, error: Failure::new(Class::Overload, None, "open") };
+            bench.ask(Finish::new(id(2), end)).await.unwrap();
             assert_eq!(bench.seen().await.next_due_at, Some(not_before));
         }
         assert_eq!(bench.seen().await.given_up, 0);
@@ -212,7 +252,7 @@ async fn a_purge_removes_what_it_names_for_good_and_leaves_alone_what_is_being_d
         assert_eq!(bench.purge([0, 1, 4, 99]).await, Ok(2));
         assert_eq!(bench.purge([1, 4]).await, Ok(0));
         assert_eq!(ids(&bench.list(Filter::default()).await), [id(0), id(2), id(3)]);
-        assert_eq!(bench.finish(1, Ended::Delivered).await, Ok(()), "one that is gone is no error");
+        assert_eq!(bench.finish(1, Ended::Delivered).await, Ok(None), "one that is gone is no error");
         assert_eq!(bench.facts.count(|fact| matches!(fact, Fact::Reprocessed { .. })), 0);
         bench.is_even().await;
         bench.park(1, Kind::Dead, Class::Server, None).await.unwrap();
@@ -255,7 +295,7 @@ async fn a_burst_is_drained_page_by_page_without_a_lost_wake() {
         while delivered < 100 {
             assert!(bench.rings_within(2 * SECOND).await, "asleep with {delivered} done");
             for taken in bench.take(16).await {
-                bench.ask(Finish { id: taken.letter.id, end: Ended::Delivered }).await.unwrap();
+                bench.ask(Finish::new(taken.letter.id, Ended::Delivered)).await.unwrap();
                 delivered += 1;
             }
         }
@@ -302,7 +342,8 @@ async fn two_ends_of_one_letter_at_once_are_counted_once_each() {
         let bench = bench(DlqConfig::default()).await;
         bench.park(2, Kind::Unknown, Class::Timeout, None).await.unwrap();
         let end = |class| bench.finish(2, became(Kind::Dead, class));
-        assert_eq!(tokio::join!(end(Class::Server), end(Class::Broken)), (Ok(()), Ok(())));
+        let (first, second) = tokio::join!(end(Class::Server), end(Class::Broken));
+        assert!(first.is_ok() && second.is_ok());
         let seen = bench.seen().await;
         assert_eq!((seen.dead, seen.unknown, seen.taken), (1, 0, 0));
         assert_eq!(seen.by_class["clay"], BTreeMap::from([(Class::Broken, 1)]), "the last one stands");
@@ -310,13 +351,13 @@ async fn two_ends_of_one_letter_at_once_are_counted_once_each() {
         bench.replay(Filter::default()).await;
         assert_eq!(bench.take(1).await.len(), 1);
         let deliver = || bench.finish(2, Ended::Delivered);
-        assert_eq!(tokio::join!(deliver(), deliver()), (Ok(()), Ok(())));
+        assert_eq!(tokio::join!(deliver(), deliver()), (Ok(None), Ok(None)));
         assert_eq!((bench.total().await, bench.store.counted()), (0, 0));
         assert_eq!(bench.facts.count(|fact| matches!(fact, Fact::Reprocessed { .. })), 1);
         for table in LETTER_TABLES {
             assert_eq!(bench.store.count(table), 0, "{table:?}");
         }
-        assert_eq!(deliver().await, Ok(()));
+        assert_eq!(deliver().await, Ok(None));
     })
     .await;
 }
@@ -337,10 +378,36 @@ async fn facts_are_stated_once_each() {
             bench.seen().await;
         }
         let (clay, call) = (vendor("clay"), |n| CallId(Uuid::from_u128(n)));
-        let dead = |n, total| Fact::DeadLettered { vendor: clay.clone(), call: call(n), class: Class::Server, total };
-        let left = |total| Fact::DeadLettersLeft { vendor: clay.clone(), total };
-        let done = Fact::Reprocessed { vendor: clay.clone(), call: call(2) };
-        assert_eq!(*bench.facts.0.lock(), [dead(2, 1), dead(4, 2), done, left(1), left(0)]);
+        let dead = |n, total| Fact::DeadLettered {
+            vendor: clay.clone(),
+            call: call(n),
+            letter: id(n),
+            class: Class::Server,
+            total,
+        };
+        let counted = |dead, later, oldest: Option<u128>| Fact::LettersCounted {
+            vendor: clay.clone(),
+            letters: LetterCounts {
+                dead,
+                later,
+                oldest_at: oldest.map(|n| letter(n).parked_at),
+                ..LetterCounts::default()
+            },
+        };
+        let done = Fact::Reprocessed { vendor: clay.clone(), call: call(2), letter: id(2) };
+        let purged = Fact::Purged { vendor: clay.clone(), call: call(4), letter: id(4) };
+        let expected = [
+            dead(2, 1),
+            counted(1, 0, Some(2)),
+            dead(4, 2),
+            counted(2, 0, Some(2)),
+            counted(2, 1, Some(2)),
+            done,
+            counted(1, 1, Some(4)),
+            purged,
+            counted(0, 1, Some(6)),
+        ];
+        assert_eq!(*bench.facts.0.lock(), expected);
     })
     .await;
 }

@@ -21,7 +21,7 @@ async fn a_crash_at_any_message_loses_no_letter_and_no_count() {
             bench.finish(0, Ended::Delivered).await.unwrap();
             bench.finish(1, Ended::Delivered).await.unwrap();
             bench.finish(2, again(Class::Timeout)).await.unwrap();
-            bench.finish(3, Ended::GivenUp { class: Class::Auth, detail: "no key".into() }).await.unwrap();
+            bench.finish(3, Ended::GivenUp { error: Failure::new(Class::Auth, Some(401), "no key") }).await.unwrap();
             let seen = bench.seen().await;
             assert_eq!((seen.dead, seen.given_up, seen.taken), (2, 1, 0), "{message}");
             assert_eq!(bench.store.counted(), 2, "{message}");
@@ -63,8 +63,8 @@ async fn a_store_that_fails_is_an_error_and_the_letter_stays_to_be_taken() {
         assert_eq!(bench.ask(List { filter: Filter::default(), after: None, max: 9 }).await, Err(full));
         bench.seen().await;
         let taken = bench.take(1).await;
-        assert_eq!((taken[0].state.class, taken[0].state.attempts), (Class::Connect, 0), "nothing was changed");
-        assert_eq!(bench.finish(2, Ended::Delivered).await, Ok(()));
+        assert_eq!((taken[0].state.error.class, taken[0].state.attempts), (Class::Connect, 0), "nothing was changed");
+        assert_eq!(bench.finish(2, Ended::Delivered).await, Ok(None));
         assert_eq!(bench.total().await, 0);
         assert_eq!(bench.facts.count(|fact| matches!(fact, Fact::Reprocessed { .. })), 1);
     })
@@ -86,7 +86,7 @@ async fn a_letter_of_an_unknown_version_is_set_aside_and_stops_nobody() {
         assert_eq!(seen.by_class["clay"], BTreeMap::from([(Class::Connect, 1), (Class::Malformed, 1)]));
         assert_eq!(bench.list(Filter::default()).await.len(), 2);
         assert_eq!(bench.store.count(Table::Letters), 3, "its bytes stay on disk");
-        assert_eq!(bench.finish(1, Ended::Delivered).await, Ok(()));
+        assert_eq!(bench.finish(1, Ended::Delivered).await, Ok(None));
         assert_eq!(bench.purge([0]).await, Ok(1), "a person may remove it");
         assert_eq!((bench.total().await, bench.store.count(Table::Letters)), (1, 1));
     })

@@ -11,7 +11,7 @@ use tokio::task::LocalSet;
 use super::*;
 use crate::{
     clock::SteadyWall,
-    fact::{BreakerState, Fact},
+    fact::{BreakerState, Fact, LetterCounts},
     health::{
         HealthConfig,
         tests::{CLAY, attempt, event, turned, vendor},
@@ -152,8 +152,9 @@ async fn the_number_of_letters_found_at_the_start_is_shown() {
     LocalSet::new()
         .run_until(async {
             let world = World::start(Arc::new(NoHazard));
-            let letters: Door<DeadLetters> = world.vault.door(8);
-            letters.pass(DeadLetters { vendor: vendor(CLAY), waiting: 214 }).unwrap();
+            let letters: Door<LettersFound> = world.vault.door(8);
+            let found = LetterCounts { dead: 214, ..LetterCounts::default() };
+            letters.pass(LettersFound { vendor: vendor(CLAY), letters: found }).unwrap();
             settle().await;
             let clay = &world.shown.get().vendors[0];
             assert_eq!(
