@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
+use actix::Recipient;
 use mainstay_actors::{
     call::AcceptedCall,
     clock::{Clock, Rng, WallClock},
@@ -9,6 +10,7 @@ use mainstay_actors::{
 };
 
 use crate::{
+    alerts::Alert,
     config::{RuntimeConfig, VendorConfig},
     error::StartError,
     placement::Placement,
@@ -88,6 +90,24 @@ impl Builder {
     pub fn guardrail(mut self, rule: impl Fn(&AcceptedCall) -> Result<(), String> + Send + Sync + 'static) -> Self {
         self.runtime.guardrails.push(Arc::new(rule));
         self
+    }
+
+    /// Tells what a person should hear of, once per change: a breaker that opened, a call that is given up or may have
+    /// happened, a budget's marks, an account that is used up, a vendor that is down, an end that is overdue. The sink has
+    /// a thread of its own: it may block or panic. While it is too slow, [`ALERTS_WAITING_MAX`](crate::ALERTS_WAITING_MAX)
+    /// alerts wait, and more are dropped and counted.
+    pub fn alerts(mut self, sink: impl Fn(&Alert) + Send + Sync + 'static) -> Self {
+        self.runtime.alerts.push(Arc::new(sink));
+        self
+    }
+
+    /// The same for an actor. An alert that its mailbox does not take is lost, and logged.
+    pub fn alerts_to(self, actor: Recipient<Alert>) -> Self {
+        self.alerts(move |alert| {
+            if let Err(error) = actor.try_send(alert.clone()) {
+                tracing::error!(target: "mainstay::alerts", %error, alert = %alert.text, "an actor did not take an alert");
+            }
+        })
     }
 
     /// Is called once, in words, when the runtime cannot go on.

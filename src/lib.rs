@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod alerts;
 mod answer;
 mod api;
 mod attempts;
@@ -39,6 +40,7 @@ pub mod testing;
 mod verdict;
 mod wiring;
 
+pub use alerts::{ALERTS_WAITING_MAX, Alert, AlertKind, AlertSink};
 pub use answer::{Answer, Because, CallError, Completion, Delivered, Source};
 pub use api::{ApiActor, Complete, GetDeadLetters, MakeCall, Shutdown, Submit, Subscribe};
 pub use builder::Builder;

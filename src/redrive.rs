@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use mainstay_actors::{
     call::AcceptedCall,
     dlq::{Ended, Failure, Finish, Kind, ParkedLetter, TakeDue},
-    fact::{BreakerState, Fact, FinalState},
+    fact::{BreakerMode, BreakerState, Fact, FinalState},
     idempotency::End,
     ids::VendorId,
     kernel::{ask, panic_text},
@@ -63,6 +63,9 @@ fn listen_for_openings(gateway: &Gateway, drain: &Arc<Mutex<Drain>>, wake: &Arc<
     gateway.facts.listen(move |event| {
         let vendor = match &event.fact {
             Fact::BreakerChanged { vendor, to: BreakerState::Closed, .. } | Fact::VendorUp { vendor } => vendor,
+            Fact::BreakerModeChanged { vendor, mode: BreakerMode::ForcedClosed | BreakerMode::MetricsOnly, .. } => {
+                vendor
+            }
             _ => return,
         };
         drain.lock().opened(vendor);

@@ -23,6 +23,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 use crate::{
+    alerts,
     api::{ApiActor, Home},
     builder::Builder,
     completions::DLQ,
@@ -294,6 +295,7 @@ impl<'a> Starting<'a> {
             true => None,
             false => Some(Watchdog::start(tree.clone(), watched, runtime.watchdog.clone())?),
         };
+        alerts::start(&gateway, runtime.alerts.clone())?;
         tree.launch_all();
         let tasks = self.places.tasks();
         let of_sweep = gateway.clone();

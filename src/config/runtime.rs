@@ -11,6 +11,7 @@ use mainstay_actors::{
 };
 
 use crate::{
+    alerts::AlertSink,
     guardrail::Guardrail,
     placement::Placement,
     store::Durability,
@@ -74,6 +75,8 @@ pub struct RuntimeConfig {
     pub hazard: Arc<dyn Hazard>,
     /// The application's own rules, in the order in which they are asked; default none.
     pub guardrails: Vec<Guardrail>,
+    /// Who is told what a person should hear of; default nobody.
+    pub alerts: Vec<AlertSink>,
     /// Called once when the runtime cannot go on; a library never ends its host.
     pub on_fatal: Option<Arc<dyn Fn(Arc<str>) + Send + Sync>>,
 }
@@ -98,6 +101,7 @@ impl Default for RuntimeConfig {
             rng: Rng::from_entropy(),
             hazard: Arc::new(NoHazard),
             guardrails: Vec::new(),
+            alerts: Vec::new(),
             on_fatal: None,
         }
     }

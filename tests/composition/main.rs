@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may")]
 
 mod accidents;
+mod alerts;
 mod breaker;
 mod callers;
 mod controls;

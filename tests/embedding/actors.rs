@@ -1,10 +1,17 @@
 //! From an actix system: the runtime as an actor among others.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use actix::{Actor, Context, Handler};
 
 use mainstay::{
-    Answer, Complete, Completion, Credits, GetDeadLetters, GetSnapshot, MakeCall, Placement, Runtime, Shutdown, Submit,
-    Subscribe, actors::dlq::Filter, testing::Simulator,
+    Alert, AlertKind, Answer, Complete, Completion, Credits, GetDeadLetters, GetSnapshot, MakeCall, Placement, Runtime,
+    Shutdown, Submit, Subscribe,
+    actors::dlq::Filter,
+    testing::{
+        Chaos, Simulator,
+        chaos::{Action, Rule},
+    },
 };
 
 use crate::{
@@ -69,4 +76,42 @@ fn an_actix_system_makes_calls_by_messages_with_the_actors_on_its_own_thread() {
 #[test]
 fn an_actix_system_makes_calls_by_messages_with_the_actors_on_threads_of_their_own() {
     talks_to_the_runtime_by_messages(TWO);
+}
+
+struct Operations(tokio::sync::mpsc::UnboundedSender<Alert>);
+
+impl Actor for Operations {
+    type Context = Context<Self>;
+}
+
+impl Handler<Alert> for Operations {
+    type Result = ();
+
+    fn handle(&mut self, alert: Alert, _: &mut Context<Self>) {
+        let _ = self.0.send(alert);
+    }
+}
+
+#[test]
+fn an_actor_of_the_applications_is_told_the_alerts() {
+    actix_rt::System::new().block_on(async {
+        let vendors = Simulator::start(quick()).unwrap();
+        let (send, mut alerts) = tokio::sync::mpsc::unbounded_channel();
+        let operations = Operations(send).start();
+        let chaos = Chaos::seeded(7).rule(Rule {
+            actor: "clay/breaker".into(),
+            message: Some("ticket".into()),
+            probability: 1.0,
+            max: None,
+            action: Action::Panic,
+        });
+        let builder = Runtime::builder().vendor(clay(&vendors)).alerts_to(operations.recipient());
+        let builder = builder.with(|runtime| runtime.child.intensity.max_restarts = 0).hazard(Arc::new(chaos));
+        let runtime = builder.start().await.unwrap();
+        let mainstay = runtime.handle();
+        let receipt = mainstay.submit(row(1).deadline(Duration::from_secs(1))).await.unwrap();
+        soon(receipt.outcome()).await.unwrap();
+        assert_eq!(soon(alerts.recv()).await.unwrap().kind, AlertKind::VendorDown);
+        runtime.shutdown(Duration::from_secs(1)).await;
+    });
 }

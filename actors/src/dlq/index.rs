@@ -236,12 +236,13 @@ impl Dlq {
         let state = &entry.state;
         let kind = match filter.kind {
             Some(kind) => state.kind == kind,
-            None => state.kind != Kind::Unknown || filter.ids.is_some(),
+            None => state.kind != Kind::Unknown || filter.ids.is_some() || filter.call.is_some(),
         };
         let vendor = filter.vendor.as_ref().is_none_or(|vendor| *vendor == entry.vendor);
+        let call = filter.call.is_none_or(|call| call == entry.call);
         let class = filter.class.is_none_or(|class| class == state.error.class);
         let age = filter.parked_before.is_none_or(|at| entry.parked_at < at);
-        kind && vendor && class && age && (state.given_up || !filter.given_up)
+        kind && vendor && call && class && age && (state.given_up || !filter.given_up)
     }
 
     /// The entry at a place.

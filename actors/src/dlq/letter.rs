@@ -269,6 +269,8 @@ pub struct Filter {
     pub class: Option<Class>,
     /// Only these. `None` means all; an empty list means none.
     pub ids: Option<Vec<LetterId>>,
+    /// Only this call's.
+    pub call: Option<CallId>,
     /// Only those parked before this.
     pub parked_before: Option<Timestamp>,
     /// Only those that are given up.
@@ -289,6 +291,11 @@ impl Filter {
     /// The permanent failures: given up, and waiting for a person.
     pub fn given_up() -> Self {
         Self { given_up: true, ..Self::default() }
+    }
+
+    /// Of one call, whatever its kind.
+    pub fn call(call: CallId) -> Self {
+        Self { call: Some(call), ..Self::default() }
     }
 
     /// Of one class of error.

@@ -111,6 +111,14 @@ fn the_longest_due_is_taken_first_and_nobody_gets_what_is_out() {
 }
 
 #[test]
+fn the_letter_of_a_call_is_found_whatever_its_kind() {
+    let (mut index, now) = (five(), some_moment());
+    index.apply(put(3, entry(3, "retell", state(Kind::Unknown, Class::Timeout, None, 0))));
+    let of_call = |n: u128| index.select(&Filter::call(CallId(Uuid::from_u128(n))), None, 9, now, true);
+    assert_eq!((of_call(3), of_call(2), of_call(9)), (vec![3], vec![2], vec![]));
+}
+
+#[test]
 fn a_vendor_that_is_left_out_holds_up_no_other() {
     let (index, now) = (five(), some_moment());
     let but = |name| BTreeSet::from([vendor(name)]);
@@ -405,7 +413,7 @@ proptest! {
         let naive = Naive { letters, out, ..Naive::default() };
         let ids = (!ids.is_empty()).then(|| ids.into_iter().map(id).collect());
         let parked_before = before.map(at);
-        let filter = Filter { kind, class, vendor: name.map(vendor), ids, parked_before, given_up };
+        let filter = Filter { kind, class, vendor: name.map(vendor), ids, call: None, parked_before, given_up };
         prop_assert_eq!(index.select(&filter, after, max, now, out_too), naive.select(&filter, after, max, now, out_too));
         // Page by page it is the same, each letter once.
         let (mut pages, mut behind) = (Vec::new(), after);
