@@ -91,8 +91,11 @@ impl Alert {
     /// The alert that a fact is worth, if any. `is_loud`: whether one more cost above its reservation is.
     fn of(event: &Event, is_loud: impl FnOnce() -> bool) -> Option<Self> {
         let (kind, vendor, text) = match &event.fact {
-            Fact::BreakerChanged { vendor, from: BreakerState::Closed, to: BreakerState::Open, cause, .. } => {
-                (AlertKind::BreakerOpened, vendor, format!("the circuit breaker of {vendor} opened: {cause}"))
+            Fact::BreakerChanged {
+                vendor, circuit, from: BreakerState::Closed, to: BreakerState::Open, cause, ..
+            } => {
+                let whose = circuit.named(vendor.as_str());
+                (AlertKind::BreakerOpened, vendor, format!("the circuit breaker of {whose} opened: {cause}"))
             }
             Fact::GivenUp { vendor, call, attempts, .. } => {
                 let text = format!("call {call} to {vendor} is given up after {attempts} attempts: replay or purge it");
@@ -221,7 +224,10 @@ fn tell(queue: &thread_queue::Receiver<Alert>, sinks: &[AlertSink]) {
 
 #[cfg(test)]
 mod tests {
-    use mainstay_actors::fact::FactSink as _;
+    use mainstay_actors::{
+        fact::FactSink as _,
+        ids::{Circuit, TargetId},
+    };
 
     use super::*;
 
@@ -267,6 +273,7 @@ mod tests {
             at: jiff::Timestamp::UNIX_EPOCH,
             fact: Fact::BreakerChanged {
                 vendor: VendorId::new("clay").unwrap(),
+                circuit: Circuit { target: TargetId::new("leads").ok(), group: None },
                 from,
                 to,
                 generation: 1,
@@ -276,7 +283,7 @@ mod tests {
         };
         let text = |from, to| Alert::of(&changed(from, to), || true).map(|alert| alert.text);
         let opened = text(BreakerState::Closed, BreakerState::Open);
-        assert_eq!(opened.as_deref(), Some("the circuit breaker of clay opened: 5 failures in a row"));
+        assert_eq!(opened.as_deref(), Some("the circuit breaker of clay leads opened: 5 failures in a row"));
         assert_eq!(text(BreakerState::HalfOpen, BreakerState::Open), None);
         assert_eq!(text(BreakerState::HalfOpen, BreakerState::Closed), None);
     }

@@ -200,7 +200,8 @@ async fn one_ticket(
         Some(flight) => follow(claim, flight),
         None => {
             let number = entry.progress().attempts + 1;
-            let (ticket, flight, reply) = Ticket::issue(entry.call.clone(), number, until, entry.span.clone());
+            let circuit = route.profile.circuit(entry.call.target.as_ref(), &entry.call.operation);
+            let (ticket, flight, reply) = Ticket::issue(entry.call.clone(), circuit, number, until, entry.span.clone());
             let ticket = ticket.after(claim.as_deref().and_then(ClaimGrant::write_ahead));
             entry.sent_out(flight.clone(), reply);
             gateway.hazard.strike(&route.loops, "ticket");

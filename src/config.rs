@@ -41,8 +41,10 @@ pub struct VendorConfig {
     pub lanes: Vec<LaneConfig>,
     /// The cap and the rate over all lanes.
     pub gate: GateConfig,
-    /// When calls are stopped because the vendor fails.
+    /// When calls are stopped because the vendor fails: for each target and each group of operations by itself.
     pub breaker: BreakerConfig,
+    /// The same for some groups of operations, by name, where it differs.
+    pub group_breakers: BTreeMap<String, BreakerConfig>,
     /// What may be spent.
     pub budget: BudgetConfig,
     /// Limits of the connection.
@@ -74,6 +76,7 @@ impl VendorConfig {
             lanes: patterns_lanes(),
             gate: GateConfig::default(),
             breaker: BreakerConfig::patterns(longest),
+            group_breakers: BTreeMap::new(),
             budget: BudgetConfig { unit, ..BudgetConfig::default() },
             client: ClientConfig::default(),
             keys: IdempotencyConfig::default(),
@@ -250,7 +253,7 @@ impl VendorConfig {
         }
         check_lanes(&self.lanes, &mut faults.under("lanes"));
         self.gate.check(&mut faults.under("gate"));
-        self.breaker.check(self.longest_timeout(), &mut faults.under("breaker"));
+        self.check_breakers(faults);
         self.budget.check(&mut faults.under("budget"));
         self.client.check(&mut faults.under("client"));
         self.keys.check(&mut faults.under("keys"));
@@ -261,6 +264,18 @@ impl VendorConfig {
 
     fn longest_timeout(&self) -> Duration {
         self.profile.as_ref().ok().and_then(Profile::longest_timeout).unwrap_or_default()
+    }
+
+    fn check_breakers(&self, faults: &mut Faults) {
+        self.breaker.check(self.longest_timeout(), &mut faults.under("breaker"));
+        for (group, breaker) in &self.group_breakers {
+            let mut faults = faults.under("group_breakers");
+            let operations = self.profile.iter().flat_map(Profile::every_operation).map(|(_, operation)| operation);
+            let of_group = operations.filter(|one| one.group.as_ref().is_some_and(|name| name.as_str() == group));
+            let longest = of_group.map(|one| one.timeout).max();
+            faults.require(longest.is_some(), group, || "no operation is in this group".into());
+            breaker.check(longest.unwrap_or_default(), &mut faults.under(group));
+        }
     }
 
     /// What is wrong only in combination.

@@ -12,7 +12,7 @@ use mainstay_actors::{
     breaker::{BadOrder, BreakerActor, BreakerSnapshot, Control, Order},
     bulkhead::{BulkheadActor, ChangeError, GateChange, LaneChange, Rate, StrictWindow, VendorGateActor},
     fact::BreakerState,
-    ids::{ActorId, LaneId, VendorId},
+    ids::{ActorId, Circuit, LaneId, VendorId},
     kernel::{Fenced, Lost, Published, Resident},
     outcome::cut,
 };
@@ -23,12 +23,13 @@ use crate::{error::UnknownName, gateway::Gateway, handle::Handle, route::Route, 
 pub(crate) struct Controls {
     pub(crate) lanes: BTreeMap<LaneId, Addr<BulkheadActor>>,
     pub(crate) gate: Addr<VendorGateActor>,
-    pub(crate) breaker: BreakerEnds,
+    pub(crate) breakers: BTreeMap<Circuit, BreakerEnds>,
 }
 
 /// Where a breaker is told something, and where it is seen.
 #[derive(Clone)]
 pub(crate) struct BreakerEnds {
+    pub(crate) id: ActorId,
     pub(crate) address: Addr<BreakerActor>,
     pub(crate) shown: Published<BreakerSnapshot>,
 }
@@ -181,7 +182,6 @@ impl GateControl {
 pub struct BreakerControl {
     gateway: Arc<Gateway>,
     breaker: BreakerEnds,
-    id: ActorId,
 }
 
 impl BreakerControl {
@@ -245,7 +245,7 @@ impl BreakerControl {
     async fn tell(&self, control: Control) -> Result<BreakerState, ControlError> {
         let mut crashes = 0;
         loop {
-            match self.gateway.ask_unless_down(&self.breaker.address, &self.id, control.clone()).await {
+            match self.gateway.ask_unless_down(&self.breaker.address, &self.breaker.id, control.clone()).await {
                 Ok(Err(Fenced)) | Err(Lost::Crashed) if crashes < CRASHES_MAX => crashes += 1,
                 Ok(Err(Fenced)) => return Err(Lost::Crashed.into()),
                 Ok(Ok(was)) => return Ok(was),
@@ -257,7 +257,7 @@ impl BreakerControl {
 
 impl std::fmt::Debug for BreakerControl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "BreakerControl({}, {})", self.id, self.state())
+        write!(f, "BreakerControl({}, {})", self.breaker.id, self.state())
     }
 }
 
@@ -277,16 +277,28 @@ impl Handle {
         Ok(LaneControl { gateway: gateway.clone(), lane: address.clone(), id })
     }
 
-    /// The breaker of a vendor: look, hold open, hold closed, reset.
+    /// The breaker of a vendor: look, hold open, hold closed, reset. It guards the operations without a group at the vendor's
+    /// own address; for a target or a group see [`Self::breaker_of`].
     ///
     /// # Errors
     ///
     /// [`UnknownName`] with the known names.
     pub fn breaker(&self, vendor: &str) -> Result<BreakerControl, UnknownName> {
+        self.breaker_of(vendor, "")
+    }
+
+    /// The breaker of one [`Circuit`] of a vendor, by its name: `leads`, `leads:status`, `:status`.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownName`] with the known names.
+    pub fn breaker_of(&self, vendor: &str, circuit: &str) -> Result<BreakerControl, UnknownName> {
         let gateway = &self.core.gateway;
-        let (vendor, route) = find(gateway, vendor)?;
-        let id = ActorId::new(format!("{vendor}/breaker"));
-        Ok(BreakerControl { gateway: gateway.clone(), breaker: route.controls.breaker.clone(), id })
+        let (_, route) = find(gateway, vendor)?;
+        let breakers = &route.controls.breakers;
+        let found = breakers.iter().find(|(known, _)| known.to_string() == circuit);
+        let (_, breaker) = found.ok_or_else(|| UnknownName::new("circuit", circuit, breakers.keys()))?;
+        Ok(BreakerControl { gateway: gateway.clone(), breaker: breaker.clone() })
     }
 
     /// The gate of a vendor, over all its lanes: pause, resume, cap, rate.

@@ -222,13 +222,13 @@ fn not_configured(call: &AcceptedCall) -> String {
     }
 }
 
-/// An open breaker and actors that are down are closed to every call of the vendor. Any other guard may let the next one pass,
-/// and so may the breaker of a named target: that one is the target's.
+/// The vendor's only breaker and actors that are down are closed to every call of the vendor. Any other guard may let the next
+/// one pass, and so may another target's breaker, or that of another group of operations.
 fn what_it_found(gateway: &Gateway, call: &AcceptedCall, because: &Because) -> Found {
     let Because::Refused(refusal) = because else { return Found::Open };
     let is_closed = match refusal.by {
         Guard::Supervisor => true,
-        Guard::Breaker => call.target.is_none(),
+        Guard::Breaker => gateway.routes.get(&call.vendor).is_some_and(|route| route.profile.circuits().len() == 1),
         _ => false,
     };
     if !is_closed {

@@ -1,29 +1,25 @@
 //! From a plan to vaults and doors. The only file that knows the order of the stages.
 //!
 //! ```text
-//!   gateway -> lane -> gate -> breaker -> budget -> client
+//!   gateway -> lane -> gate -> breaker of the circuit -> budget -> client
 //! ```
+
+mod stages;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use actix::Addr;
 use mainstay_actors::{
-    breaker::{Breaker, BreakerActor, BreakerParts, BreakerSnapshot},
-    budget::{BudgetActor, BudgetParts, BudgetSnapshot, Ledger},
-    bulkhead::{
-        BreakerNews, BulkheadActor, Gate, GateParts, GateSnapshot, Lane, LaneConfig, LaneParts, LaneSnapshot,
-        VendorGateActor,
-    },
-    client::{Client, ClientActor, ClientParts, ClientSnapshot, Function, HttpTransport, Transport},
+    breaker::BreakerSnapshot,
+    budget::BudgetSnapshot,
+    bulkhead::{GateSnapshot, LaneSnapshot},
     clock::{Clock, Rng},
-    fact::{BreakerState, Fact, FactSink},
-    fallback::{Cache, FallbackActor, FallbackParts, FallbackSnapshot},
-    idempotency::{FoundKey, IdempotencyActor, KeyParts, KeySnapshot},
-    ids::{ActorId, LaneId, OperationId, VendorId},
-    kernel::{Child, Door, Hazard, Incarnation, Launch, Published, Resident, Spawn, Vault, Worker},
+    fact::FactSink,
+    idempotency::FoundKey,
+    ids::{ActorId, Circuit, LaneId, VendorId},
+    kernel::{Child, Door, Hazard, Launch, Published, Resident, Spawn, Vault, Worker},
     profile::Profile,
     refusal::Guard,
     store::Store,
@@ -31,9 +27,8 @@ use mainstay_actors::{
 };
 
 use crate::{
-    answer::Shared,
     config::{RuntimeConfig, VendorConfig},
-    controls::{BreakerEnds, Controls},
+    controls::Controls,
     debug::VendorLook,
     error::StartError,
     facts::FactBus,
@@ -158,14 +153,14 @@ pub(crate) fn wire_guards(
     let mut next = exit;
     let budget = has(Guard::Budget).then(|| wiring.budget(next.clone()));
     next = budget.as_ref().map_or(next, |(_, door)| door.clone());
-    let breaker = has(Guard::Breaker).then(|| wiring.breaker(next.clone()));
+    let breaker = has(Guard::Breaker).then(|| wiring.breaker(&Circuit::default(), next.clone()));
     next = breaker.as_ref().map_or(next, |(_, door)| door.clone());
-    let gate = has(Guard::Gate).then(|| wiring.gate(next.clone()));
+    let gate = has(Guard::Gate).then(|| wiring.gate([(Circuit::default(), next.clone())].into()));
     next = gate.as_ref().map_or(next, |gate| gate.tickets.clone());
     let lanes = if has(Guard::Lane) { config.lanes.as_slice() } else { &[] };
     let lanes: Vec<_> = lanes.iter().map(|lane| wiring.lane(lane, next.clone())).collect();
     let news = lanes.iter().map(|lane| &lane.news).chain(gate.as_ref().map(|gate| &gate.news));
-    wiring.tell_of_the_breaker(news.cloned().collect());
+    wiring.tell_of_the_breakers(news.cloned().collect());
     let look = GuardsLook {
         lanes: lanes.iter().map(|lane| lane.shown.clone()).collect(),
         gate: gate.map(|gate| gate.shown),
@@ -192,16 +187,18 @@ impl Wiring<'_> {
     fn wire(&self, kept: KeptKeys) -> Result<Wired, StartError> {
         let (client, to_client) = self.client()?;
         let (budget, to_budget) = self.budget(to_client);
-        let (breaker, to_breaker) = self.breaker(to_budget);
-        let gate = self.gate(to_breaker);
+        let circuits = self.profile.circuits();
+        let breaker = |circuit: &Circuit| (circuit.clone(), self.breaker(circuit, to_budget.clone()));
+        let breakers: BTreeMap<_, _> = circuits.iter().map(breaker).collect();
+        let gate = self.gate(breakers.iter().map(|(circuit, (_, door))| (circuit.clone(), door.clone())).collect());
         let lanes: Vec<_> = self.config.lanes.iter().map(|lane| self.lane(lane, gate.tickets.clone())).collect();
         let mut news: Vec<_> = lanes.iter().map(|lane| lane.news.clone()).collect();
         news.push(gate.news);
-        self.tell_of_the_breaker(news);
+        self.tell_of_the_breakers(news);
         let controls = Controls {
             lanes: lanes.iter().map(|lane| (lane.name.clone(), lane.address.clone())).collect(),
             gate: gate.address,
-            breaker: breaker.clone(),
+            breakers: breakers.iter().map(|(circuit, (ends, _))| (circuit.clone(), ends.clone())).collect(),
         };
         let (keys, keys_shown) = self.keys(kept);
         let (cache, cache_shown) = self.cache();
@@ -209,7 +206,7 @@ impl Wiring<'_> {
             supervisor: self.under,
             lanes: lanes.iter().map(|lane| lane.shown.clone()).collect(),
             gate: gate.shown,
-            breaker: breaker.shown,
+            breakers: breakers.values().map(|(ends, _)| ends.shown.clone()).collect(),
             budget,
             client,
             keys: keys_shown,
@@ -230,167 +227,4 @@ impl Wiring<'_> {
         };
         Ok(Wired { route, look })
     }
-
-    fn vault<A: Resident>(
-        &self,
-        name: &str,
-        state: A::State,
-        factory: impl Fn(Incarnation<A>) -> A + Send + Sync + 'static,
-    ) -> Arc<Vault<A>> {
-        let launch = self.kit.launch(self.under, format!("{}/{name}", self.vendor), self.worker);
-        let vault = Vault::new(launch, state, factory);
-        self.kit.adopt(self.under, &vault);
-        vault
-    }
-
-    fn client(&self) -> Result<(Published<ClientSnapshot>, Door<Ticket>), StartError> {
-        let transport: Arc<dyn Transport> = match &self.config.transport {
-            Some(transport) => transport.clone(),
-            None => Arc::new(HttpTransport::new(&self.config.client).map_err(StartError::Http)?),
-        };
-        let shown = Published::<ClientSnapshot>::default();
-        let parts = ClientParts {
-            profile: self.profile.clone(),
-            transport,
-            functions: Arc::new(self.functions()),
-            spawner: self.kit.tasks.clone(),
-            facts: self.kit.sink(),
-            clock: self.kit.clock.clone(),
-            shown: shown.clone(),
-        };
-        let vault = self.vault("client", Client::default(), move |inc| ClientActor::new(inc, parts.clone()));
-        Ok((shown, vault.door(self.kit.mailbox_max)))
-    }
-
-    /// Checked by the plan: each names an operation.
-    fn functions(&self) -> BTreeMap<OperationId, Function> {
-        let of = |(name, function): (&String, &Function)| Some((OperationId::new(name).ok()?, function.clone()));
-        self.config.functions.iter().filter_map(of).collect()
-    }
-
-    fn budget(&self, next: Door<Ticket>) -> (Published<BudgetSnapshot>, Door<Ticket>) {
-        let (now, wall) = (self.kit.clock.now(), self.kit.clock.wall());
-        let ledger = Ledger::new(&self.config.budget, wall, now);
-        let shown = Published::new(ledger.snapshot(&self.vendor, wall, now));
-        let parts = BudgetParts {
-            vendor: self.vendor.clone(),
-            profile: self.profile.clone(),
-            next,
-            facts: self.kit.sink(),
-            clock: self.kit.clock.clone(),
-            shown: shown.clone(),
-        };
-        let vault = self.vault("budget", ledger, move |inc| BudgetActor::new(inc, parts.clone()));
-        (shown, vault.door(self.kit.mailbox_max))
-    }
-
-    fn breaker(&self, next: Door<Ticket>) -> (BreakerEnds, Door<Ticket>) {
-        let clock = self.kit.clock.clone();
-        let breaker = Breaker::new(self.config.breaker.clone(), clock.now());
-        let first = BreakerSnapshot::of(&self.vendor, &breaker, clock.now(), |at| clock.wall_of(at));
-        let shown = Published::new(first);
-        let parts = BreakerParts {
-            vendor: self.vendor.clone(),
-            next,
-            facts: self.kit.sink(),
-            clock,
-            rng: self.kit.rng.clone(),
-            shown: shown.clone(),
-        };
-        let vault = self.vault("breaker", breaker, move |inc| BreakerActor::new(inc, parts.clone()));
-        let ends = BreakerEnds { address: vault.address().clone(), shown };
-        (ends, vault.door(self.kit.mailbox_max))
-    }
-
-    fn gate(&self, next: Door<Ticket>) -> GateEnds {
-        let gate = Gate::new(self.config.gate.clone(), &self.config.lanes);
-        let shown = Published::new(gate.snapshot(&self.vendor, self.kit.clock.now()));
-        let parts = GateParts {
-            vendor: self.vendor.clone(),
-            next,
-            facts: self.kit.sink(),
-            clock: self.kit.clock.clone(),
-            shown: shown.clone(),
-        };
-        let vault = self.vault("gate", gate, move |inc| VendorGateActor::new(inc, parts.clone()));
-        let limit = self.kit.mailbox_max;
-        GateEnds { tickets: vault.door(limit), news: vault.door(limit), address: vault.address().clone(), shown }
-    }
-
-    fn lane(&self, config: &LaneConfig, next: Door<Ticket>) -> LaneEnds {
-        let lane = Lane::new(config.clone());
-        let shown = Published::new(lane.snapshot(&self.vendor, self.kit.clock.now()));
-        let parts = LaneParts {
-            vendor: self.vendor.clone(),
-            next,
-            facts: self.kit.sink(),
-            clock: self.kit.clock.clone(),
-            shown: shown.clone(),
-        };
-        let name = format!("lane/{}", config.name);
-        let vault = self.vault(&name, lane, move |inc| BulkheadActor::new(inc, parts.clone()));
-        let limit = self.kit.mailbox_max;
-        LaneEnds {
-            name: config.name.clone(),
-            tickets: vault.door(limit),
-            news: vault.door(limit),
-            address: vault.address().clone(),
-            shown,
-        }
-    }
-
-    fn keys(&self, kept: KeptKeys) -> (Arc<Vault<IdempotencyActor<Shared>>>, Published<KeySnapshot>) {
-        let config = self.config.keys.clone();
-        let shown = Published::new(KeySnapshot::empty(self.vendor.clone(), &config));
-        let (KeptKeys { store, found }, clock) = (kept, self.kit.clock.clone());
-        let parts = KeyParts { vendor: self.vendor.clone(), store, clock, shown: shown.clone() };
-        let table = IdempotencyActor::table(config, found, &parts);
-        let vault = self.vault("keys", table, move |inc| IdempotencyActor::new(inc, parts.clone()));
-        (vault, shown)
-    }
-
-    fn cache(&self) -> (Arc<Vault<FallbackActor>>, Published<FallbackSnapshot>) {
-        let shown = Published::new(FallbackSnapshot::empty(self.vendor.clone()));
-        let clock = self.kit.clock.clone();
-        let parts = FallbackParts { vendor: self.vendor.clone(), clock, shown: shown.clone() };
-        let cache = Cache::new(self.config.fallback.cache.clone());
-        let vault = self.vault("fallback", cache, move |inc| FallbackActor::new(inc, parts.clone()));
-        (vault, shown)
-    }
-
-    /// While the breaker is open, whoever waits in a lane or at the gate comes out at once.
-    fn tell_of_the_breaker(&self, doors: Vec<Door<BreakerNews>>) {
-        let (vendor, clock) = (self.vendor.clone(), self.kit.clock.clone());
-        self.kit.facts.listen(move |event| {
-            let Some(news) = news_of(&event.fact, &vendor, &clock) else { return };
-            for door in &doors {
-                // News that find no room are dropped: the breaker itself refuses those who come to it.
-                let _ = door.pass(news.clone());
-            }
-        });
-    }
-}
-
-struct GateEnds {
-    tickets: Door<Ticket>,
-    news: Door<BreakerNews>,
-    address: Addr<VendorGateActor>,
-    shown: Published<GateSnapshot>,
-}
-
-struct LaneEnds {
-    name: LaneId,
-    tickets: Door<Ticket>,
-    news: Door<BreakerNews>,
-    address: Addr<BulkheadActor>,
-    shown: Published<LaneSnapshot>,
-}
-
-fn news_of(fact: &Fact, of: &VendorId, clock: &Clock) -> Option<BreakerNews> {
-    let Fact::BreakerChanged { vendor, to, cause, retry_at, .. } = fact else { return None };
-    if vendor != of {
-        return None;
-    }
-    let closed_until = retry_at.filter(|_| *to == BreakerState::Open).map(|at| clock.instant_of(at));
-    Some(BreakerNews { closed_until, cause: cause.clone() })
 }

@@ -494,7 +494,7 @@ fn check_vendor(seed: u64, snapshot: &Snapshot, name: &str, ledger: &Ledger, log
     }
     let running: Vec<_> = vendor.lanes.iter().map(|lane| (lane.running, lane.queued)).collect();
     assert!(running.iter().all(|lane| *lane == (0, 0)), "{}: {running:?}", at());
-    assert_eq!((vendor.gate.in_use, vendor.breaker.probes_in_flight), (0, 0), "{}", at());
+    assert_eq!((vendor.gate.in_use, vendor.breakers[0].probes_in_flight), (0, 0), "{}", at());
     assert_eq!((vendor.client.under_way, vendor.keys.in_flight), (0, 0), "{}", at());
     let may_hold = vendor.calls.unknown + log.loops_lost;
     assert!(vendor.budget.reservations as u64 <= may_hold, "{}: {:?}, {may_hold}", at(), vendor.budget);

@@ -89,7 +89,7 @@ mod endpoint {
         ];
         assert_eq!(keys(&seen), BTreeSet::from(expected));
         assert_eq!(keys(&seen["vendors"]), BTreeSet::from(["clay", "retell"]));
-        let expected = ["breaker", "budget", "calls", "client", "down", "fallback", "gate", "keys", "lanes"];
+        let expected = ["breakers", "budget", "calls", "client", "down", "fallback", "gate", "keys", "lanes"];
         assert_eq!(keys(&seen["vendors"]["clay"]), BTreeSet::from(expected));
         let expected = [
             "accepted",
@@ -345,7 +345,7 @@ mod words {
             wire.now_usually(ok(200));
             tokio::time::sleep(Duration::from_secs(3_600)).await;
             mainstay.call(Call::new("clay-opens", "push-row", lead(99))).await.unwrap();
-            until(&mainstay, |s| s.vendors["clay-opens"].breaker.state == BreakerState::Closed).await;
+            until(&mainstay, |s| s.vendors["clay-opens"].breakers[0].state == BreakerState::Closed).await;
             for word in ["HALF-OPEN", "CLOSED"] {
                 let said: Vec<_> = LOG
                     .lines()

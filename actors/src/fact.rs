@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     credits::Credits,
-    ids::{ActorId, CallId, LaneId, LetterId, OperationId, VendorId},
+    ids::{ActorId, CallId, Circuit, LaneId, LetterId, OperationId, VendorId},
     meter::LimitId,
     outcome::{Class, Effect},
     refusal::Guard,
@@ -160,6 +160,8 @@ pub enum Fact {
     BreakerChanged {
         /// The vendor.
         vendor: VendorId,
+        /// Which of its circuits.
+        circuit: Circuit,
         /// From.
         from: BreakerState,
         /// To.
@@ -175,6 +177,8 @@ pub enum Fact {
     BreakerModeChanged {
         /// The vendor.
         vendor: VendorId,
+        /// Which of its circuits.
+        circuit: Circuit,
         /// Who decides now.
         mode: BreakerMode,
         /// When the order ends, if one is in force.
@@ -186,6 +190,8 @@ pub enum Fact {
     BreakerWouldOpen {
         /// The vendor.
         vendor: VendorId,
+        /// Which of its circuits.
+        circuit: Circuit,
         /// The numbers.
         cause: Arc<str>,
         /// Until when it would be open. Before that it is not stated again.

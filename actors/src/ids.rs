@@ -81,6 +81,10 @@ name_type!(
     TargetId
 );
 name_type!(
+    /// A group of a vendor's operations that fail together, such as `status`.
+    GroupId
+);
+name_type!(
     /// A lane of a vendor: `critical`, `normal`, `bulk`, or the application's own.
     LaneId
 );
@@ -115,6 +119,36 @@ impl LaneId {
     /// The lane of a call that names none.
     pub fn normal() -> Self {
         Self(Arc::from("normal"))
+    }
+}
+
+/// What one breaker guards: a group of operations at one place of a vendor. The default is the vendor's own address and the
+/// operations that are in no group. Written `leads`, `leads:status`, or `:status` at the vendor's own address; the default
+/// is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Circuit {
+    /// The place; none is the vendor's own address.
+    pub target: Option<TargetId>,
+    /// The group; none is all operations that are in no group.
+    pub group: Option<GroupId>,
+}
+
+impl Circuit {
+    /// Its name behind that of what it belongs to; the default has none.
+    pub fn named(&self, whose: &str) -> String {
+        if *self == Self::default() { whose.to_owned() } else { format!("{whose} {self}") }
+    }
+}
+
+impl fmt::Display for Circuit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(target) = &self.target {
+            f.write_str(target.as_str())?;
+        }
+        match &self.group {
+            Some(group) => write!(f, ":{group}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -197,6 +231,19 @@ pub struct GrantId(pub u64);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_circuits_are_written_alike() {
+        let (target, group) = (TargetId::new("status").ok(), GroupId::new("status").ok());
+        let all = [
+            Circuit::default(),
+            Circuit { target: target.clone(), group: None },
+            Circuit { target: None, group: group.clone() },
+            Circuit { target, group },
+        ];
+        assert_eq!(all.map(|circuit| circuit.to_string()), ["", "status", ":status", "status:status"]);
+        assert_eq!(Circuit::default().named("clay"), "clay");
+    }
 
     #[test]
     fn a_name_outside_the_allowed_characters_is_refused_with_the_rule() {

@@ -73,7 +73,7 @@ pub enum Reason {
     /// No such name is configured.
     #[error("unknown {what} {name:?}; known: {known}")]
     UnknownName {
-        /// `vendor`, `operation`, `target` or `lane`.
+        /// `vendor`, `operation`, `target`, `lane` or `circuit`.
         what: &'static str,
         /// The name that was asked for.
         name: String,

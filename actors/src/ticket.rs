@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 use crate::{
     call::AcceptedCall,
     grant::{Ending, GrantEnd, GrantReport},
-    ids::{CallId, GrantId},
+    ids::{CallId, Circuit, GrantId},
     kernel::Reports,
     outcome::{Class, Effect, Outcome},
     refusal::{Guard, Reason, Refusal},
@@ -158,6 +158,7 @@ pub trait WriteAhead: std::fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub struct Ticket {
     call: Arc<AcceptedCall>,
+    circuit: Circuit,
     attempt: u32,
     deadline: Instant,
     flight: Flight,
@@ -172,6 +173,7 @@ impl Ticket {
     /// Issues a ticket: the ticket travels, the flight and the receiver stay with the attempt loop.
     pub fn issue(
         call: Arc<AcceptedCall>,
+        circuit: Circuit,
         attempt: u32,
         deadline: Instant,
         span: tracing::Span,
@@ -180,6 +182,7 @@ impl Ticket {
         let flight = Flight(Arc::new(AtomicU8::new(TRAVELLING)));
         let ticket = Self {
             call,
+            circuit,
             attempt,
             deadline,
             flight: flight.clone(),
@@ -210,6 +213,11 @@ impl Ticket {
     /// The call, which the attempt loop owns.
     pub fn call(&self) -> &Arc<AcceptedCall> {
         &self.call
+    }
+
+    /// Whose breaker judges it.
+    pub fn circuit(&self) -> &Circuit {
+        &self.circuit
     }
 
     /// Which attempt this is, from 1.

@@ -225,8 +225,8 @@ impl Application {
         let Ok(Some(snapshot)) = self.handle.debug().send(GetSnapshot).await else { return };
         let counts = snapshot.calls;
         self.bar.set_position(counts.delivered);
-        let breaker = |name: &str| match snapshot.vendors.get(name) {
-            Some(vendor) => vendor.breaker.state.to_string(),
+        let breaker = |name: &str| match snapshot.vendors.get(name).and_then(|vendor| vendor.breakers.first()) {
+            Some(breaker) => breaker.state.to_string(),
             None => "?".into(),
         };
         let message = format!(

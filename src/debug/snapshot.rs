@@ -29,8 +29,8 @@ pub struct VendorSnapshot {
     pub lanes: Vec<LaneSnapshot>,
     /// Its cap and rate.
     pub gate: GateSnapshot,
-    /// Its circuit breaker.
-    pub breaker: BreakerSnapshot,
+    /// Its circuit breakers, one for each group of operations at each target: the vendor's own first.
+    pub breakers: Vec<BreakerSnapshot>,
     /// Its budget.
     pub budget: BudgetSnapshot,
     /// Its client.

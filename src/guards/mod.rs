@@ -52,7 +52,7 @@ use mainstay_actors::{
     clock::{Clock, Rng},
     credits::Credits,
     fact::Event,
-    ids::{LaneId, OperationId},
+    ids::{Circuit, LaneId, OperationId},
     kernel::Door,
     profile::{Operation, Profile},
     refusal::{Guard, Reason, Refusal},
@@ -320,7 +320,8 @@ impl Inner {
     }
 
     async fn one_ticket(&self, door: &Door<Ticket>, call: &Arc<AcceptedCall>, deadline: Instant) -> Heard {
-        let (ticket, _, mut reply) = Ticket::issue(call.clone(), 1, deadline, tracing::Span::current());
+        let (ticket, _, mut reply) =
+            Ticket::issue(call.clone(), Circuit::default(), 1, deadline, tracing::Span::current());
         let (_place, passed) = Place::take(&self.waiting, call.id);
         if let Err(full) = door.pass(ticket) {
             full.body.refuse_full(Guard::Gateway, "mailbox of the first guard", full.held, full.limit);

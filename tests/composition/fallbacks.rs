@@ -130,7 +130,7 @@ async fn behind_an_open_breaker(config: VendorConfig, wire: &Wire) -> Handle {
     let mainstay = start([config.with(|config| config.breaker.streak = Some(streak))]).await;
     let opened = row(0).chain([]).on_denied(OnDenied::Queue);
     assert_eq!(mainstay.call(opened).await.unwrap().source(), Source::Queue);
-    assert_eq!(mainstay.snapshot().vendors["clay"].breaker.state.to_string(), "open");
+    assert_eq!(mainstay.snapshot().vendors["clay"].breakers[0].state.to_string(), "open");
     mainstay
 }
 

@@ -24,7 +24,6 @@ use mainstay::{
     Reason, Source, Step, VendorConfig,
     actors::{
         breaker::StreakTrip,
-        bulkhead::Rate,
         client::WireFault,
         clock::now,
         dlq::{Filter, Kind, LetterId},
@@ -34,8 +33,7 @@ use mainstay::{
 };
 use serde_json::json;
 use support::{
-    Reply, Wire, begin, builder, clay, clay_tables, facts, lead, ok, panics_at, paused, phone, retell, s, start, turn,
-    until,
+    Reply, Wire, begin, builder, clay, facts, lead, ok, panics_at, paused, phone, retell, s, start, turn, until,
 };
 
 fn row(n: usize) -> Call {
@@ -91,7 +89,7 @@ fn at_rest(mainstay: &Handle) {
         assert!(lanes.iter().all(|lane| *lane == (0, 0)), "{name}: {lanes:?}");
         assert_eq!(vendor.gate.in_use, 0, "{name}");
         assert!(vendor.gate.waiting.iter().all(|line| line.waiting == 0), "{name}");
-        assert_eq!(vendor.breaker.probes_in_flight, 0, "{name}");
+        assert!(vendor.breakers.iter().all(|breaker| breaker.probes_in_flight == 0), "{name}");
         assert_eq!(vendor.client.under_way, 0, "{name}");
         assert_eq!(vendor.keys.in_flight, 0, "{name}");
     }

@@ -9,7 +9,7 @@ use crate::{
     clock::{Clock, Rng},
     fact::{BreakerMode, BreakerState, Fact, FactSink},
     grant::GrantReport,
-    ids::{GrantId, VendorId},
+    ids::{Circuit, GrantId, VendorId},
     kernel::{Door, DoorFull, Fenced, Hop, Incarnation, Published, Resident},
     refusal::Guard,
     ticket::{Grant, Ticket},
@@ -20,6 +20,8 @@ use crate::{
 pub struct BreakerParts {
     /// Whose breaker it is.
     pub vendor: VendorId,
+    /// What it guards of that vendor.
+    pub circuit: Circuit,
     /// The stage behind it.
     pub next: Door<Ticket>,
     /// Where its changes are stated.
@@ -32,7 +34,7 @@ pub struct BreakerParts {
     pub shown: Published<BreakerSnapshot>,
 }
 
-/// Guards one vendor.
+/// Guards one circuit of a vendor.
 pub struct BreakerActor {
     inc: Incarnation<Self>,
     parts: BreakerParts,
@@ -81,18 +83,18 @@ impl BreakerActor {
     fn announce(&self, notices: Vec<Notice>) {
         let (vendor, wall_of) = (self.parts.vendor.clone(), |at| self.parts.clock.wall_of(at));
         for notice in notices {
-            log(&vendor, &notice);
-            let vendor = vendor.clone();
+            log(&vendor, &self.parts.circuit, &notice);
+            let (vendor, circuit) = (vendor.clone(), self.parts.circuit.clone());
             self.parts.facts.state(match notice {
                 Notice::Changed(Transition { from, to, generation, cause, retry_at, .. }) => {
                     let retry_at = retry_at.map(wall_of);
-                    Fact::BreakerChanged { vendor, from, to, generation, cause, retry_at }
+                    Fact::BreakerChanged { vendor, circuit, from, to, generation, cause, retry_at }
                 }
                 Notice::Mode { mode, until, reason } => {
-                    Fact::BreakerModeChanged { vendor, mode, until: until.map(wall_of), reason }
+                    Fact::BreakerModeChanged { vendor, circuit, mode, until: until.map(wall_of), reason }
                 }
                 Notice::WouldOpen { cause, until, .. } => {
-                    Fact::BreakerWouldOpen { vendor, cause, until: wall_of(until) }
+                    Fact::BreakerWouldOpen { vendor, circuit, cause, until: wall_of(until) }
                 }
             });
         }
@@ -155,47 +157,49 @@ impl Resident for BreakerActor {
     }
 
     fn publish(&mut self) {
-        let BreakerParts { vendor, clock, shown, .. } = &self.parts;
+        let BreakerParts { vendor, circuit, clock, shown, .. } = &self.parts;
         let now = clock.now();
-        let snapshot = self.inc.read(|s| BreakerSnapshot::of(vendor, s, now, |at| clock.wall_of(at)));
+        let snapshot = self.inc.read(|s| BreakerSnapshot::of(vendor, circuit, s, now, |at| clock.wall_of(at)));
         shown.set(snapshot.dated_like(&shown.get()));
     }
 }
 
 /// One line for each notice; changes of state in the seeds' words.
-fn log(vendor: &VendorId, notice: &Notice) {
+fn log(vendor: &VendorId, circuit: &Circuit, notice: &Notice) {
+    let whose = circuit.named(vendor.as_str());
     match notice {
-        Notice::Changed(change) => log_change(vendor, change),
+        Notice::Changed(change) => log_change(vendor, circuit, change),
         Notice::Mode { mode: BreakerMode::Automatic, reason, .. } => tracing::info!(
-            target: "mainstay::breaker", %vendor, reason = &**reason,
-            "{vendor} circuit decides by its rules again"
+            target: "mainstay::breaker", %vendor, %circuit, reason = &**reason,
+            "{whose} circuit decides by its rules again"
         ),
         Notice::Mode { mode, reason, .. } => tracing::warn!(
-            target: "mainstay::breaker", %vendor, reason = &**reason,
-            "{vendor} circuit is {mode} by an operator"
+            target: "mainstay::breaker", %vendor, %circuit, reason = &**reason,
+            "{whose} circuit is {mode} by an operator"
         ),
         Notice::WouldOpen { cause, figures: Figures { failures, slow, calls, limit }, .. } => tracing::warn!(
-            target: "mainstay::breaker", %vendor, cause = &**cause, failures, slow, calls, limit,
-            "{vendor} circuit would be OPEN - but only counts, by an operator's order"
+            target: "mainstay::breaker", %vendor, %circuit, cause = &**cause, failures, slow, calls, limit,
+            "{whose} circuit would be OPEN - but only counts, by an operator's order"
         ),
     }
 }
 
-fn log_change(vendor: &VendorId, change: &Transition) {
+fn log_change(vendor: &VendorId, circuit: &Circuit, change: &Transition) {
+    let whose = circuit.named(vendor.as_str());
     let (generation, cause) = (change.generation, &*change.cause);
     let Figures { failures, slow, calls, limit } = change.figures;
     match change.to {
         BreakerState::Open => tracing::warn!(
-            target: "mainstay::breaker", %vendor, generation, cause, failures, slow, calls, limit,
-            "{vendor} circuit OPEN - requests failing fast"
+            target: "mainstay::breaker", %vendor, %circuit, generation, cause, failures, slow, calls, limit,
+            "{whose} circuit OPEN - requests failing fast"
         ),
         BreakerState::HalfOpen => tracing::info!(
-            target: "mainstay::breaker", %vendor, generation, cause, failures, slow, calls, limit,
-            "{vendor} circuit HALF-OPEN - testing recovery"
+            target: "mainstay::breaker", %vendor, %circuit, generation, cause, failures, slow, calls, limit,
+            "{whose} circuit HALF-OPEN - testing recovery"
         ),
         BreakerState::Closed => tracing::info!(
-            target: "mainstay::breaker", %vendor, generation, cause, failures, slow, calls, limit,
-            "{vendor} circuit CLOSED - normal operation"
+            target: "mainstay::breaker", %vendor, %circuit, generation, cause, failures, slow, calls, limit,
+            "{whose} circuit CLOSED - normal operation"
         ),
     }
 }

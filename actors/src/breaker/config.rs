@@ -122,7 +122,7 @@ impl Default for StreakTrip {
     }
 }
 
-/// The breaker of one vendor. Without a rule it never opens.
+/// The breaker of a vendor, or of one group of its operations. Without a rule it never opens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BreakerConfig {

@@ -1,4 +1,4 @@
-//! The circuit breaker of one vendor: it stops calls to a vendor that does not work, and finds out when it works again.
+//! The circuit breaker: it stops calls to a vendor that does not work, and finds out when it works again.
 //!
 //! # Why
 //!
@@ -16,6 +16,14 @@
 //!                               |                                 |
 //!                               +---------------------------------+
 //! ```
+//!
+//! # Circuits
+//!
+//! What fails together has one breaker. A table that is full says nothing of the table beside it, and a slow `create` nothing of
+//! `get`: so each group of operations ([`Operation::group`](crate::profile::Operation::group)) at each place (the vendor's own
+//! address, each named target) is a [`Circuit`](crate::ids::Circuit) with a breaker of its own, up to
+//! [`CIRCUITS_MAX`](crate::profile::CIRCUITS_MAX) a vendor. Budget, rate and lanes stay the vendor's. A vendor without targets
+//! and groups has one circuit. All are set by the vendor's one configuration, or by that of their group.
 //!
 //! # The rules, and which file has them
 //!

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Breaker, SlowTrip};
 use crate::{
     fact::{BreakerMode, BreakerState},
-    ids::VendorId,
+    ids::{Circuit, VendorId},
 };
 
 /// A breaker as it was after its last batch of messages.
@@ -16,6 +16,8 @@ use crate::{
 pub struct BreakerSnapshot {
     /// The vendor.
     pub vendor: VendorId,
+    /// What it guards of that vendor.
+    pub circuit: Circuit,
     /// Closed, open or half-open.
     pub state: BreakerState,
     /// Who decides: the rules, or an operator's order.
@@ -65,8 +67,14 @@ pub struct BreakerSnapshot {
 }
 
 impl BreakerSnapshot {
-    /// The breaker of `vendor` at `now`; `wall` gives the calendar time of a moment.
-    pub fn of(vendor: &VendorId, breaker: &Breaker, now: Instant, wall: impl Fn(Instant) -> Timestamp) -> Self {
+    /// The breaker of this circuit of `vendor` at `now`; `wall` gives the calendar time of a moment.
+    pub fn of(
+        vendor: &VendorId,
+        circuit: &Circuit,
+        breaker: &Breaker,
+        now: Instant,
+        wall: impl Fn(Instant) -> Timestamp,
+    ) -> Self {
         let (config, tally, overdue) = (breaker.config(), breaker.tally(now), breaker.overdue(now));
         let known = |calls: u64| config.rate.as_ref().filter(|rate| calls >= u64::from(rate.minimum_calls));
         let slow_rule = |slow: &Option<SlowTrip>| slow.as_ref().map(|slow| slow.slow_ratio);
@@ -74,6 +82,7 @@ impl BreakerSnapshot {
         let (admitted_total, refused_total, opened_total) = breaker.totals();
         Self {
             vendor: vendor.clone(),
+            circuit: circuit.clone(),
             state: breaker.state(),
             mode: hold.map_or(BreakerMode::Automatic, |hold| hold.mode),
             mode_until: hold.map(|hold| wall(hold.until)),

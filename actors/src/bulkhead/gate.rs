@@ -9,7 +9,7 @@ use std::{
 use super::{
     config::{CONCURRENCY_MAX, GateConfig, LaneConfig},
     control::{ChangeError, GateChange, InForce},
-    message::BreakerNews,
+    message::{BreakerNews, Circuits},
     queue::{Arrival, Out, Queue, Refused, later},
     rate::Bucket,
     snapshot::{GateSnapshot, LineSnapshot},
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     grant::{Ending, GrantEnd, GrantReport},
-    ids::{GrantId, LaneId, VendorId},
+    ids::{Circuit, GrantId, LaneId, VendorId},
     outcome::Class,
     refusal::{Guard, Reason, Refusal},
 };
@@ -99,7 +99,7 @@ pub struct Gate<T> {
     next_grant: u64,
     bucket: Option<Bucket>,
     window: Option<WindowLog>,
-    news: Option<BreakerNews>,
+    circuits: Circuits,
     paused_until: Option<Instant>,
     refused: Refused,
     returned_tokens: u64,
@@ -117,7 +117,7 @@ impl<T> Gate<T> {
             next_grant: 0,
             bucket: config.rate.map(Bucket::new),
             window: config.window.map(WindowLog::new),
-            news: None,
+            circuits: Circuits::default(),
             paused_until: None,
             refused: Refused::default(),
             returned_tokens: 0,
@@ -130,13 +130,24 @@ impl<T> Gate<T> {
         self.lines.get(line).is_some_and(|line| !line.queue.is_empty())
     }
 
-    fn shut(&self, now: Instant) -> Option<Refusal> {
-        self.news.as_ref()?.refusal(now)
+    /// One whose circuit is open, and its line.
+    fn shut_out(&self, now: Instant) -> Option<(usize, u64, Refusal)> {
+        self.circuits.shut(now).find_map(|(circuit, refusal)| {
+            let in_line = |(at, line): (usize, &Line<T>)| Some((at, line.queue.first_of(circuit)?));
+            let (at, seq) = self.lines.iter().enumerate().find_map(in_line)?;
+            Some((at, seq, refusal))
+        })
     }
 
     /// Finds a place for an arrival of this lane: its line, and what is to be done there.
-    pub fn decide_arrive(&self, lane: &LaneId, now: Instant, wanted: &dyn Fn(&T) -> bool) -> (usize, Arrival) {
-        if let Some(refusal) = self.shut(now) {
+    pub fn decide_arrive(
+        &self,
+        lane: &LaneId,
+        circuit: &Circuit,
+        now: Instant,
+        wanted: &dyn Fn(&T) -> bool,
+    ) -> (usize, Arrival) {
+        if let Some(refusal) = self.circuits.refusal(circuit, now) {
             return (0, Arrival::Refuse(refusal));
         }
         let Some((at, line)) = self.lines.iter().enumerate().find(|(_, line)| line.lane == *lane) else {
@@ -158,6 +169,7 @@ impl<T> Gate<T> {
     pub fn apply_arrive(
         &mut self,
         item: T,
+        circuit: Circuit,
         deadline: Instant,
         now: Instant,
         (at, arrival): (usize, Arrival),
@@ -165,7 +177,7 @@ impl<T> Gate<T> {
         let patience = later(now, self.force.config.line_wait_max);
         let was_waiting = self.waits(at);
         let out = match (self.lines.get_mut(at), arrival) {
-            (Some(line), arrival) => line.queue.apply_place(item, now, deadline.min(patience), arrival),
+            (Some(line), arrival) => line.queue.apply_place(item, circuit, now, deadline.min(patience), arrival),
             (None, Arrival::Refuse(refusal)) => Some(Out { item, refusal }),
             (None, _) => None, // no arrival but a refusal has no line
         };
@@ -183,11 +195,10 @@ impl<T> Gate<T> {
         if let Some((grant, _)) = self.slots.first_key_value().filter(|(_, slot)| slot.until <= now) {
             return GateStep::EndLease(*grant);
         }
-        let shut = self.shut(now);
+        if let Some((line, seq, refusal)) = self.shut_out(now) {
+            return GateStep::Out { line, seq, refusal };
+        }
         for (at, line) in self.lines.iter().enumerate() {
-            if let (Some(refusal), Some((seq, _))) = (&shut, line.queue.first()) {
-                return GateStep::Out { line: at, seq, refusal: refusal.clone() };
-            }
             if let Some((seq, late)) = line.queue.overdue(now) {
                 return GateStep::Out {
                     line: at,
@@ -303,9 +314,9 @@ impl<T> Gate<T> {
         news
     }
 
-    /// Hears of the breaker. The steps that follow refuse whoever waits while it is open.
+    /// Hears of a breaker. The steps that follow refuse whoever waits for it while it is open.
     pub fn hear(&mut self, news: BreakerNews) {
-        self.news = news.closed_until.is_some().then_some(news);
+        self.circuits.hear(news);
     }
 
     /// When there is something to do next without a message; `now` when it is overdue.
@@ -315,7 +326,7 @@ impl<T> Gate<T> {
         if due.is_none() {
             return lease; // nobody waits
         }
-        let opens = if self.shut(now).is_some() { Some(now) } else { self.opens_at(now) };
+        let opens = if self.shut_out(now).is_some() { Some(now) } else { self.opens_at(now) };
         lease.into_iter().chain(due).chain(opens).min()
     }
 
@@ -342,7 +353,7 @@ impl<T> Gate<T> {
             expired_total: self.refused.expired,
             leases_ended_total: self.leases_ended,
             paused_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-            closed_by: self.shut(now).and(self.news.as_ref()).map(|news| news.cause.clone()),
+            closed_by: self.circuits.snapshot(now),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The actor of the vendor's gate.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use actix::{Actor, Context, Handler};
 
@@ -15,9 +15,9 @@ use crate::{
     clock::Clock,
     fact::{Fact, FactSink},
     grant::GrantReport,
-    ids::{GrantId, VendorId},
+    ids::{Circuit, GrantId, VendorId},
     kernel::{Door, DoorFull, Hop, Incarnation, Published, Resident},
-    refusal::Guard,
+    refusal::{Guard, Reason, Refusal},
     ticket::{Grant, Ticket},
 };
 
@@ -29,8 +29,8 @@ const STEPS_MAX: usize = 256;
 pub struct GateParts {
     /// The vendor.
     pub vendor: VendorId,
-    /// Where a ticket with a slot and a token goes: the breaker.
-    pub next: Door<Ticket>,
+    /// Where a ticket with a slot and a token goes: the breaker of its circuit.
+    pub next: BTreeMap<Circuit, Door<Ticket>>,
     /// Where it states facts.
     pub facts: Arc<dyn FactSink>,
     /// The clocks.
@@ -69,9 +69,18 @@ impl VendorGateActor {
 
     fn let_through(&self, mut ticket: Ticket, grant: GrantId) {
         ticket.collect(Grant::new(Guard::Gate, grant, self.inc.reports()));
-        if let Err(DoorFull { body, held, limit }) = self.parts.next.pass(ticket) {
+        let Some(next) = self.parts.next.get(ticket.circuit()) else {
+            let refusal = self.unknown(ticket.circuit());
+            return ticket.refuse(refusal);
+        };
+        if let Err(DoorFull { body, held, limit }) = next.pass(ticket) {
             body.refuse_full(Guard::Breaker, "mailbox of the circuit breaker", held, limit);
         }
+    }
+
+    fn unknown(&self, circuit: &Circuit) -> Refusal {
+        let known = self.parts.next.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        Refusal::new(Guard::Gate, Reason::UnknownName { what: "circuit", name: circuit.to_string(), known })
     }
 
     fn refuse(&self, out: Out<Ticket>) {
@@ -103,10 +112,10 @@ impl Handler<Hop<Ticket>> for VendorGateActor {
         ticket.arrive(Guard::Gate);
         self.inc.begin("Ticket", Some(ticket.call().id));
         let now = self.parts.clock.now();
-        let (call, deadline) = (ticket.call().clone(), ticket.deadline());
+        let (call, circuit, deadline) = (ticket.call().clone(), ticket.circuit().clone(), ticket.deadline());
         let arrived = self.inc.commit(
-            |gate| gate.decide_arrive(&call.lane, now, &|waiting: &Ticket| waiting.is_wanted(now)),
-            |gate, arrival| gate.apply_arrive(ticket, deadline, now, arrival),
+            |gate| gate.decide_arrive(&call.lane, &circuit, now, &|waiting: &Ticket| waiting.is_wanted(now)),
+            |gate, arrival| gate.apply_arrive(ticket, circuit.clone(), deadline, now, arrival),
         );
         let Ok(out) = arrived else { return };
         if let Some(out) = out {

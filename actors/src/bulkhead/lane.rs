@@ -9,12 +9,12 @@ use std::{
 use super::{
     config::LaneConfig,
     control::{ChangeError, InForce, LaneChange},
-    message::BreakerNews,
+    message::{BreakerNews, Circuits},
     queue::{Arrival, Out, Queue, Refused, later},
     snapshot::LaneSnapshot,
 };
 use crate::{
-    ids::{GrantId, LaneId, VendorId},
+    ids::{Circuit, GrantId, LaneId, VendorId},
     refusal::{Guard, Reason, Refusal},
 };
 
@@ -70,7 +70,7 @@ pub struct Lane<T> {
     queue: Queue<T>,
     running: BTreeSet<GrantId>,
     next_grant: u64,
-    news: Option<BreakerNews>,
+    circuits: Circuits,
     waits: Waits,
     refused: Refused,
     dispatched: u64,
@@ -86,7 +86,7 @@ impl<T> Lane<T> {
             queue: Queue::new(),
             running: BTreeSet::new(),
             next_grant: 0,
-            news: None,
+            circuits: Circuits::default(),
             waits: Waits::default(),
             refused: Refused::default(),
             dispatched: 0,
@@ -108,13 +108,14 @@ impl<T> Lane<T> {
         self.force.config.concurrency.saturating_sub(self.running.len())
     }
 
-    fn shut(&self, now: Instant) -> Option<Refusal> {
-        self.news.as_ref()?.refusal(now)
+    /// One whose circuit is open.
+    fn shut_out(&self, now: Instant) -> Option<(u64, Refusal)> {
+        self.circuits.shut(now).find_map(|(circuit, refusal)| Some((self.queue.first_of(circuit)?, refusal)))
     }
 
     /// Finds a place for an arrival.
-    pub fn decide_arrive(&self, now: Instant, wanted: &dyn Fn(&T) -> bool) -> Arrival {
-        if let Some(refusal) = self.shut(now) {
+    pub fn decide_arrive(&self, circuit: &Circuit, now: Instant, wanted: &dyn Fn(&T) -> bool) -> Arrival {
+        if let Some(refusal) = self.circuits.refusal(circuit, now) {
             return Arrival::Refuse(refusal);
         }
         // Free permits are places too: the steps that follow fill them from the queue.
@@ -125,10 +126,17 @@ impl<T> Lane<T> {
     }
 
     /// Takes the arrival in, or hands it back; in its place one that left may come out.
-    pub fn apply_arrive(&mut self, item: T, deadline: Instant, now: Instant, arrival: Arrival) -> Option<Out<T>> {
+    pub fn apply_arrive(
+        &mut self,
+        item: T,
+        circuit: Circuit,
+        deadline: Instant,
+        now: Instant,
+        arrival: Arrival,
+    ) -> Option<Out<T>> {
         self.untold += u64::from(matches!(arrival, Arrival::Full { .. }));
         let patience = later(now, self.force.config.wait_max);
-        let out = self.queue.apply_place(item, now, deadline.min(patience), arrival);
+        let out = self.queue.apply_place(item, circuit, now, deadline.min(patience), arrival);
         if let Some(out) = &out {
             self.refused.note(&out.refusal);
         }
@@ -146,8 +154,8 @@ impl<T> Lane<T> {
         if self.untold > 0 && self.quiet_until.is_none_or(|until| until <= now) {
             return LaneStep::Tell(self.untold);
         }
-        let Some((seq, first)) = self.queue.first() else { return LaneStep::Rest };
-        if let Some(refusal) = self.shut(now) {
+        let Some((first_seq, first)) = self.queue.first() else { return LaneStep::Rest };
+        if let Some((seq, refusal)) = self.shut_out(now) {
             return LaneStep::Out { seq, refusal };
         }
         if let Some((seq, late)) = self.queue.overdue(now) {
@@ -157,9 +165,9 @@ impl<T> Lane<T> {
             return LaneStep::Rest;
         }
         if wanted(&first.item) {
-            LaneStep::Run { seq }
+            LaneStep::Run { seq: first_seq }
         } else {
-            LaneStep::Out { seq, refusal: first.overdue(now, Guard::Lane, None) }
+            LaneStep::Out { seq: first_seq, refusal: first.overdue(now, Guard::Lane, None) }
         }
     }
 
@@ -204,14 +212,14 @@ impl<T> Lane<T> {
         self.running.remove(&grant)
     }
 
-    /// Hears of the breaker. The steps that follow refuse whoever waits while it is open.
+    /// Hears of a breaker. The steps that follow refuse whoever waits for it while it is open.
     pub fn hear(&mut self, news: BreakerNews) {
-        self.news = news.closed_until.is_some().then_some(news);
+        self.circuits.hear(news);
     }
 
     /// When there is something to do next without a message; `now` when it is overdue.
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        if !self.queue.is_empty() && (self.free() > 0 || self.shut(now).is_some()) {
+        if !self.queue.is_empty() && (self.free() > 0 || self.shut_out(now).is_some()) {
             return Some(now);
         }
         let tell = (self.untold > 0).then(|| self.quiet_until.unwrap_or(now));
@@ -237,7 +245,7 @@ impl<T> Lane<T> {
             wait_p50_ms: p50,
             wait_p95_ms: p95,
             wait_max_ms: self.waits.longest_ms,
-            closed_by: self.shut(now).and(self.news.as_ref()).map(|news| news.cause.clone()),
+            closed_by: self.circuits.snapshot(now),
         }
     }
 }

@@ -107,10 +107,10 @@ impl Handler<Hop<Ticket>> for BulkheadActor {
         ticket.arrive(Guard::Lane);
         self.inc.begin("Ticket", Some(ticket.call().id));
         let now = self.parts.clock.now();
-        let deadline = ticket.deadline();
+        let (circuit, deadline) = (ticket.circuit().clone(), ticket.deadline());
         let arrived = self.inc.commit(
-            |lane| lane.decide_arrive(now, &|waiting: &Ticket| waiting.is_wanted(now)),
-            |lane, arrival| lane.apply_arrive(ticket, deadline, now, arrival),
+            |lane| lane.decide_arrive(&circuit, now, &|waiting: &Ticket| waiting.is_wanted(now)),
+            |lane, arrival| lane.apply_arrive(ticket, circuit.clone(), deadline, now, arrival),
         );
         let Ok(out) = arrived else { return };
         if let Some(out) = out {

@@ -16,7 +16,7 @@
 //!   waiting --+--> runs                         in its turn, with a grant on the ticket
 //!             +--> refused, WaitedTooLong       at min(caller's deadline, entered + wait_max)
 //!             +--> refused, Paused              at the same time, when an operator has paused it
-//!             +--> refused, BreakerOpen         at once, all of them, when the breaker opens
+//!             +--> refused, BreakerOpen         at once, all of its circuit, when their breaker opens
 //!             +--> leaves                       its caller is gone: skipped in its turn, or makes room for an arrival
 //!   arriving ----> refused, Full                when nobody who waits has left
 //! ```
@@ -102,7 +102,7 @@ pub use gate_actor::{GateParts, VendorGateActor};
 pub use lane::{Lane, LaneStep, LaneStepped};
 #[cfg(feature = "runtime")]
 pub use lane_actor::{BulkheadActor, LaneParts};
-pub use message::BreakerNews;
+pub use message::{BreakerNews, OpenCircuit};
 pub use queue::{Arrival, Out};
 pub use snapshot::{GateSnapshot, LaneSnapshot, LineSnapshot};
 

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::refusal::{Guard, Reason, Refusal};
+use crate::{
+    ids::Circuit,
+    refusal::{Guard, Reason, Refusal},
+};
 
 /// How many waiting items an arrival at a full queue looks at for one that nobody wants any more. A longer queue is looked
 /// through by several arrivals, each going on where the last one stopped, so an overload costs each of them the same.
@@ -74,6 +77,7 @@ impl Refused {
 #[derive(Debug)]
 pub(super) struct Waiting<T> {
     pub(super) item: T,
+    circuit: Circuit,
     pub(super) entered: Instant,
     pub(super) deadline: Instant,
 }
@@ -96,13 +100,15 @@ impl<T> Waiting<T> {
 pub(super) struct Queue<T> {
     entries: BTreeMap<u64, Waiting<T>>,
     due: BTreeSet<(Instant, u64)>,
+    /// Those of each circuit, so that one which opens finds its own at once.
+    circuits: BTreeMap<Circuit, BTreeSet<u64>>,
     next: u64,
     looked_to: u64,
 }
 
 impl<T> Queue<T> {
     pub(super) fn new() -> Self {
-        Self { entries: BTreeMap::new(), due: BTreeSet::new(), next: 0, looked_to: 0 }
+        Self { entries: BTreeMap::new(), due: BTreeSet::new(), circuits: BTreeMap::new(), next: 0, looked_to: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -116,6 +122,11 @@ impl<T> Queue<T> {
     /// The one that has waited longest.
     pub(super) fn first(&self) -> Option<(u64, &Waiting<T>)> {
         self.entries.first_key_value().map(|(seq, waiting)| (*seq, waiting))
+    }
+
+    /// The one of this circuit that has waited longest.
+    pub(super) fn first_of(&self, circuit: &Circuit) -> Option<u64> {
+        self.circuits.get(circuit)?.first().copied()
     }
 
     /// The earliest deadline.
@@ -151,18 +162,19 @@ impl<T> Queue<T> {
     pub(super) fn apply_place(
         &mut self,
         item: T,
+        circuit: Circuit,
         entered: Instant,
         deadline: Instant,
         arrival: Arrival,
     ) -> Option<Out<T>> {
         match arrival {
             Arrival::Queue => {
-                self.push(item, entered, deadline);
+                self.push(item, circuit, entered, deadline);
                 None
             }
             Arrival::Replace { seq, refusal } => {
                 let left = self.remove(seq);
-                self.push(item, entered, deadline);
+                self.push(item, circuit, entered, deadline);
                 left.map(|left| Out { item: left.item, refusal })
             }
             Arrival::Full { looked_to, refusal } => {
@@ -189,15 +201,19 @@ impl<T> Queue<T> {
         Err(looked_to)
     }
 
-    fn push(&mut self, item: T, entered: Instant, deadline: Instant) {
+    fn push(&mut self, item: T, circuit: Circuit, entered: Instant, deadline: Instant) {
         self.due.insert((deadline, self.next));
-        self.entries.insert(self.next, Waiting { item, entered, deadline });
+        self.circuits.entry(circuit.clone()).or_default().insert(self.next);
+        self.entries.insert(self.next, Waiting { item, circuit, entered, deadline });
         self.next += 1;
     }
 
     pub(super) fn remove(&mut self, seq: u64) -> Option<Waiting<T>> {
         let waiting = self.entries.remove(&seq)?;
         self.due.remove(&(waiting.deadline, seq));
+        if let Some(of_circuit) = self.circuits.get_mut(&waiting.circuit) {
+            of_circuit.remove(&seq);
+        }
         Some(waiting)
     }
 }

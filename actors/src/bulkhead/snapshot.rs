@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::config::StrictWindow;
+use super::{config::StrictWindow, message::OpenCircuit};
 use crate::ids::{LaneId, VendorId};
 
 /// What others may see of a lane.
@@ -38,8 +38,8 @@ pub struct LaneSnapshot {
     pub wait_p95_ms: u64,
     /// The longest wait of all that ran.
     pub wait_max_ms: u64,
-    /// Why nothing passes, while the breaker is open.
-    pub closed_by: Option<Arc<str>>,
+    /// Whose calls do not pass, and why.
+    pub closed_by: Vec<OpenCircuit>,
 }
 
 /// One lane's line at the gate.
@@ -90,6 +90,6 @@ pub struct GateSnapshot {
     pub leases_ended_total: u64,
     /// For how long nothing passes because the vendor asked for a pause.
     pub paused_ms: u64,
-    /// Why nothing passes, while the breaker is open.
-    pub closed_by: Option<Arc<str>>,
+    /// Whose calls do not pass, and why.
+    pub closed_by: Vec<OpenCircuit>,
 }

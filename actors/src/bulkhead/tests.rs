@@ -22,7 +22,7 @@ use crate::{
     clock::{self, Clock},
     fact::{Fact, FactSink, NoFacts},
     grant::Ending,
-    ids::{ActorId, CallId, LaneId, OperationId, VendorId},
+    ids::{ActorId, CallId, Circuit, LaneId, OperationId, TargetId, VendorId},
     kernel::{Child, Door, Hazard, Launch, NoHazard, Published, Vault, Worker, testing::Restarts},
     outcome::{Class, Effect, Outcome},
     refusal::{Guard, Reason},
@@ -107,6 +107,10 @@ struct OneGate {
 
 impl OneGate {
     fn start(config: GateConfig, next: Door<Ticket>, hazard: Arc<dyn Hazard>) -> Self {
+        Self::before([(Circuit::default(), next)].into(), config, hazard)
+    }
+
+    fn before(next: BTreeMap<Circuit, Door<Ticket>>, config: GateConfig, hazard: Arc<dyn Hazard>) -> Self {
         let clock = Clock::default();
         let gate = Gate::new(config, &patterns_lanes());
         let shown = Published::new(gate.snapshot(&vendor(), clock.now()));
@@ -130,13 +134,18 @@ type Answer = oneshot::Receiver<Reply>;
 
 /// A ticket of call number `n`, with five minutes to go.
 fn ticket(n: u128, lane: &str) -> (Ticket, Answer) {
+    ticket_on(Circuit::default(), n, lane)
+}
+
+fn ticket_on(circuit: Circuit, n: u128, lane: &str) -> (Ticket, Answer) {
     let (id, operation) = (CallId(uuid::Uuid::from_u128(n)), OperationId::new("create-phone-call").unwrap());
     let call = AcceptedCall {
         lane: LaneId::new(lane).unwrap(),
         holds_slot: true,
         ..AcceptedCall::new(id, vendor(), operation, serde_json::Value::Null, Timestamp::UNIX_EPOCH)
     };
-    let (ticket, _, answer) = Ticket::issue(Arc::new(call), 1, clock::now() + ms(300_000), tracing::Span::none());
+    let (ticket, _, answer) =
+        Ticket::issue(Arc::new(call), circuit, 1, clock::now() + ms(300_000), tracing::Span::none());
     (ticket, answer)
 }
 
@@ -347,7 +356,8 @@ async fn when_the_breaker_opens_everybody_who_waits_is_refused_at_once() {
         let mut answers = offer(&lane.door, "normal", 0..400);
         until_idle().await;
         let until = clock::now() + ms(5_000);
-        let news = BreakerNews { closed_until: Some(until), cause: "5 of 5 calls failed".into() };
+        let news =
+            BreakerNews { circuit: Circuit::default(), closed_until: Some(until), cause: "5 of 5 calls failed".into() };
         lane.tell(news.clone());
         gate.vault.door(10).pass(news).unwrap();
         for _ in 0..4 {
@@ -363,6 +373,27 @@ async fn when_the_breaker_opens_everybody_who_waits_is_refused_at_once() {
         let _later = offer(&lane.door, "normal", 401..402);
         until_idle().await;
         assert_eq!(numbers(&arrived(&mut breaker)), [401], "the news said until when, and no longer");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_gate_passes_a_ticket_to_the_breaker_of_its_circuit() {
+    local(async {
+        let circuit = |name: &str| Circuit { target: TargetId::new(name).ok(), group: None };
+        let ((to_leads, mut leads), (to_accounts, mut accounts)) = (Door::to_channel(10), Door::to_channel(10));
+        let next = [(circuit("leads"), to_leads), (circuit("accounts"), to_accounts)].into();
+        let gate = OneGate::before(next, GateConfig::default(), no_hazard());
+        let mut answers = Vec::new();
+        for (n, target) in ["accounts", "leads", "accounts", "other"].into_iter().enumerate() {
+            let (ticket, answer) = ticket_on(circuit(target), n as u128, "normal");
+            gate.door.pass(ticket).unwrap();
+            answers.push(answer);
+        }
+        until_idle().await;
+        assert_eq!((numbers(&arrived(&mut leads)), numbers(&arrived(&mut accounts))), (vec![1], vec![0, 2]));
+        let (by, reason) = refusal(&mut answers[3]);
+        assert_eq!((by, reason.to_string()), (Guard::Gate, "unknown circuit \"other\"; known: accounts, leads".into()));
     })
     .await;
 }

@@ -44,13 +44,19 @@ fn judge(id: &VendorId, vendor: &Vendor, config: &HealthConfig, now: Instant) ->
         score,
         samples: counts.samples(),
         reasons,
-        breaker: vendor.breaker.state,
+        breaker: worst_breaker(vendor),
         denied: counts.denied(),
         letters: vendor.letters,
         callbacks_overdue: vendor.overdue(now),
         restarts: counts.restarts,
         last_success: vendor.last_success,
     }
+}
+
+/// Open if one is, else half-open if one is.
+fn worst_breaker(vendor: &Vendor) -> BreakerState {
+    let is = |state| vendor.breakers.values().any(|breaker| breaker.state == state);
+    [BreakerState::Open, BreakerState::HalfOpen].into_iter().find(|state| is(*state)).unwrap_or(BreakerState::Closed)
 }
 
 /// Strict bounds: a score equal to a bound is on its worse side.
@@ -76,7 +82,7 @@ impl Findings<'_> {
     fn gather(mut self, scored: Status) -> Vec<Reason> {
         self.supervision();
         self.calls(scored);
-        self.breaker();
+        self.breakers();
         self.budget();
         self.debts();
         self.remarks();
@@ -115,16 +121,17 @@ impl Findings<'_> {
         }
     }
 
-    fn breaker(&mut self) {
-        let breaker = &self.vendor.breaker;
-        let code = match breaker.state {
-            BreakerState::Closed => return,
-            BreakerState::Open => Code::BreakerOpen,
-            BreakerState::HalfOpen => Code::BreakerHalfOpen,
-        };
-        let (state, age, cause) = (breaker.state, self.age(breaker.since), &breaker.cause);
-        let colon = if cause.is_empty() { "" } else { ": " };
-        self.limits(code, Status::Degraded, format!("circuit breaker {state} since {age}{colon}{cause}"));
+    fn breakers(&mut self) {
+        for (circuit, breaker) in &self.vendor.breakers {
+            let code = match breaker.state {
+                BreakerState::Closed => continue,
+                BreakerState::Open => Code::BreakerOpen,
+                BreakerState::HalfOpen => Code::BreakerHalfOpen,
+            };
+            let (state, age, cause) = (breaker.state, self.age(breaker.since), &breaker.cause);
+            let (which, colon) = (circuit.named("circuit breaker"), if cause.is_empty() { "" } else { ": " });
+            self.limits(code, Status::Degraded, format!("{which} {state} since {age}{colon}{cause}"));
+        }
     }
 
     fn budget(&mut self) {

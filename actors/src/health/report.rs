@@ -106,7 +106,7 @@ pub struct VendorHealth {
     pub samples: u64,
     /// Why, the gravest first.
     pub reasons: Vec<Reason>,
-    /// The circuit breaker's state.
+    /// Open if one of its circuit breakers is, else half-open if one is.
     pub breaker: BreakerState,
     /// Calls that guards turned away, in the window.
     pub denied: u64,

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     credits::Credits,
     fact::{BreakerState, Event, Fact, FinalState, LetterCounts},
-    ids::{ActorId, CallId, LaneId, VendorId},
+    ids::{ActorId, CallId, Circuit, LaneId, VendorId},
     meter::Whose,
     outcome::{Class, Verdict},
     refusal::Guard,
@@ -33,7 +33,7 @@ pub(super) const MARK_KEPT: Duration = Duration::from_secs(25 * 3_600);
 /// disproved by calls that were admitted before.
 const MARK_GRACE: Duration = Duration::from_secs(60);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Breaker {
     pub(super) state: BreakerState,
     pub(super) since: Instant,
@@ -66,7 +66,8 @@ impl Mark {
 #[derive(Debug)]
 pub(super) struct Vendor {
     pub(super) window: Window,
-    pub(super) breaker: Breaker,
+    /// Those that ever turned.
+    pub(super) breakers: BTreeMap<Circuit, Breaker>,
     pub(super) down: Option<(Instant, Arc<str>)>,
     pub(super) parked: BTreeMap<ActorId, Arc<str>>,
     pub(super) mark: Option<Mark>,
@@ -104,7 +105,7 @@ pub struct Noted {
 enum Change {
     Counted(Counts),
     Attempted { counts: Counts, succeeded: Option<Timestamp>, elapsed: Duration },
-    BreakerTurned { to: BreakerState, generation: u64, cause: Arc<str> },
+    BreakerTurned { circuit: Circuit, to: BreakerState, generation: u64, cause: Arc<str> },
     LaneFull(LaneId),
     Marked { name: &'static str, used: Credits, limit: Credits },
     Letters(LetterCounts),
@@ -200,10 +201,9 @@ impl Facts {
 
 impl Vendor {
     fn new(window: Duration, now: Instant) -> Self {
-        let breaker = Breaker { state: BreakerState::Closed, since: now, generation: 0, cause: "".into() };
         Self {
             window: Window::new(window, now),
-            breaker,
+            breakers: BTreeMap::new(),
             down: None,
             parked: BTreeMap::new(),
             mark: None,
@@ -219,10 +219,13 @@ impl Vendor {
         match change {
             Change::Counted(counts) => self.count(now, &counts),
             Change::Attempted { counts, succeeded, elapsed } => self.attempted(now, &counts, succeeded, elapsed),
-            // An older period's fact that was overtaken on its way changes nothing.
-            Change::BreakerTurned { generation, .. } if generation < self.breaker.generation => {}
-            Change::BreakerTurned { to, generation, cause } => {
-                self.breaker = Breaker { state: to, since: now, generation, cause };
+            Change::BreakerTurned { circuit, to, generation, cause } => {
+                let turned = Breaker { state: to, since: now, generation, cause };
+                let known = self.breakers.entry(circuit).or_insert_with(|| turned.clone());
+                // An older period's fact that was overtaken on its way changes nothing.
+                if generation >= known.generation {
+                    *known = turned;
+                }
             }
             Change::LaneFull(lane) => remember(&mut self.full_lanes, lane, now, NAMES_KEPT_MAX),
             Change::Marked { name, used, limit } => {
@@ -281,7 +284,7 @@ impl Vendor {
     }
 
     fn moves(&self, now: Instant, window: Duration) -> bool {
-        self.breaker.state != BreakerState::Closed
+        self.breakers.values().any(|breaker| breaker.state != BreakerState::Closed)
             || self.down.is_some()
             || self.mark.as_ref().is_some_and(|mark| mark.speaks(now))
             || !self.window.is_empty(now)
@@ -314,8 +317,9 @@ fn read(event: &Event) -> Option<(VendorId, Change)> {
         Fact::CallEnded { vendor, call, state } if !matches!(state, FinalState::Unknown | FinalState::Lost) => {
             (vendor, Change::Ended(*call))
         }
-        Fact::BreakerChanged { vendor, to, generation, cause, .. } => {
-            (vendor, Change::BreakerTurned { to: *to, generation: *generation, cause: cause.clone() })
+        Fact::BreakerChanged { vendor, circuit, to, generation, cause, .. } => {
+            let (circuit, cause) = (circuit.clone(), cause.clone());
+            (vendor, Change::BreakerTurned { circuit, to: *to, generation: *generation, cause })
         }
         Fact::LaneSaturated { vendor, lane, .. } => (vendor, Change::LaneFull(lane.clone())),
         // A tenant that used up its share says nothing of the vendor.

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     credits::Credits,
     fact::{BreakerState, Event, Fact, FinalState, LetterCounts},
-    ids::{ActorId, CallId, LetterId, VendorId},
+    ids::{ActorId, CallId, Circuit, LetterId, VendorId},
     meter::LimitId,
     outcome::{Class, Effect},
     refusal::Guard,
@@ -49,8 +49,13 @@ pub(super) fn refused(by: Guard) -> Fact {
 }
 
 pub(super) fn turned(to: BreakerState, generation: u64) -> Fact {
-    let cause = "12 of 20 calls failed".into();
-    Fact::BreakerChanged { vendor: vendor(CLAY), from: BreakerState::Closed, to, generation, cause, retry_at: None }
+    turned_at("", to, generation)
+}
+
+fn turned_at(target: &str, to: BreakerState, generation: u64) -> Fact {
+    let circuit = Circuit { target: target.parse().ok(), group: None };
+    let (from, cause) = (BreakerState::Closed, "12 of 20 calls failed".into());
+    Fact::BreakerChanged { vendor: vendor(CLAY), circuit, from, to, generation, cause, retry_at: None }
 }
 
 fn marked(mark: &'static str, used: u64) -> Fact {
@@ -327,6 +332,18 @@ fn the_whole_is_as_bad_as_its_worst_vendor_and_unknown_only_when_all_are() {
 }
 
 #[test]
+fn any_open_circuit_degrades_its_vendor_and_is_named() {
+    let mut world = World::new();
+    world.calls(100, 0).hear(turned_at("leads", BreakerState::Open, 5));
+    assert_eq!(world.status(), Status::Degraded);
+    assert_eq!(world.text(Code::BreakerOpen), "circuit breaker leads open since 0 s: 12 of 20 calls failed");
+    world.hear(turned_at("accounts", BreakerState::HalfOpen, 2)).hear(turned_at("accounts", BreakerState::Closed, 3));
+    assert_eq!((world.status(), world.clay().breaker), (Status::Degraded, BreakerState::Open));
+    world.hear(turned_at("leads", BreakerState::Closed, 6));
+    assert_eq!((world.status(), world.clay().breaker), (Status::Healthy, BreakerState::Closed));
+}
+
+#[test]
 fn a_breakers_fact_of_an_older_period_changes_nothing() {
     let mut world = World::new();
     world.hear(turned(BreakerState::Open, 5)).hear(turned(BreakerState::Closed, 4));
@@ -391,7 +408,7 @@ fn any_fact() -> impl Strategy<Value = Fact> {
     let mark = prop_oneof![Just("soft"), Just("hard"), Just("overage"), Just("exhausted")];
     prop_oneof![
         8 => prop::sample::select(Class::ALL.to_vec()).prop_map(attempt),
-        2 => (state, 0..4u64).prop_map(|(to, generation)| turned(to, generation)),
+        2 => (prop_oneof![Just(""), Just("leads")], state, 0..4u64).prop_map(|(at, to, n)| turned_at(at, to, n)),
         2 => guard.prop_map(refused),
         1 => (mark, 0..300u64).prop_map(|(mark, used)| marked(mark, used)),
         1 => (0..300u64).prop_map(letters),

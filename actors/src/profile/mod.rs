@@ -18,7 +18,7 @@ pub use cost::{Charge, CostRule};
 pub use operation::{Auth, Completion, KeyCarrier, KeySource, Method, Operation, Repeat, timeout};
 pub use retell::Retell;
 pub use retry::{Next, RetryConfig, next};
-pub use target::{Address, TARGETS_MAX, Target};
+pub use target::{Address, CIRCUITS_MAX, Target};
 
 use crate::{
     faults::Faults,
@@ -36,7 +36,7 @@ pub struct Profile {
     pub base_url: Option<SecretString>,
     /// How calls are authenticated.
     pub auth: Auth,
-    /// Places with a name and an address of their own, such as Clay tables, up to [`TARGETS_MAX`]. They share budget and rate.
+    /// Places with a name and an address of their own, such as Clay tables. They share budget and rate.
     pub targets: BTreeMap<TargetId, Target>,
     /// The closed list of operations.
     pub operations: BTreeMap<OperationId, Operation>,
@@ -82,8 +82,9 @@ impl Profile {
             target::check_address(url, faults);
         }
         self.auth.check(faults);
-        faults.require(self.targets.len() <= TARGETS_MAX, "targets", || {
-            format!("{} targets is not within 0..={TARGETS_MAX}", self.targets.len())
+        let circuits = self.circuits().len();
+        faults.require(circuits <= CIRCUITS_MAX, "circuits", || {
+            format!("{circuits} is over {CIRCUITS_MAX}: use fewer targets, or fewer groups of operations")
         });
         for (name, target) in &self.targets {
             target.check(&mut faults.under("targets").under(name.as_str()));

@@ -8,7 +8,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Charge, CostRule};
-use crate::{credits::Credits, faults::Faults, ids::MeterId, outcome::Class};
+use crate::{
+    credits::Credits,
+    faults::Faults,
+    ids::{GroupId, MeterId},
+    outcome::Class,
+};
 
 /// The seeds' request timeouts by kind of operation, for a vendor's profile to choose from. The seeds' fourth, 5 s to connect,
 /// is the client's.
@@ -176,6 +181,9 @@ pub struct Operation {
     pub method: Method,
     /// The path below the profile's base address; may be empty.
     pub path: String,
+    /// The operations that fail together with this one: each group has a breaker of its own at each place. Default none,
+    /// which is a group too.
+    pub group: Option<GroupId>,
     /// From the first byte to the whole answer.
     pub timeout: Duration,
     /// How it may be repeated.
@@ -222,6 +230,7 @@ impl Operation {
         Self {
             method: Method::Post,
             path: path.into(),
+            group: None,
             timeout: timeout::REQUEST,
             repeat: Repeat::Never,
             key_source: KeySource::Content,

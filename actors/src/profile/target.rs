@@ -1,18 +1,22 @@
 //! The named targets of a vendor: several places under one account, such as Clay tables. Each has an address of its own,
 //! which is a secret, and a name, which is what is shown and stored.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Auth, Operation, Profile};
 use crate::{
     faults::Faults,
-    ids::{OperationId, TargetId},
+    ids::{Circuit, OperationId, TargetId},
 };
 
-/// Named targets of one vendor at most: each has a breaker, and their names are labels of metrics.
-pub const TARGETS_MAX: usize = 64;
+/// Circuits of one vendor at most, which are its places times the groups of operations there: each has a breaker, and their
+/// names are labels of metrics.
+pub const CIRCUITS_MAX: usize = 64;
 
 /// Shorter parts of an address are words, such as `v3` and `webhook`.
 const ADDRESS_SECRET_MIN_BYTES: usize = 12;
@@ -97,6 +101,22 @@ impl Profile {
         itself.into_iter().chain(self.targets.keys().map(Some))
     }
 
+    /// The circuit of an operation at this target: where one breaker guards all that fails together.
+    pub fn circuit(&self, target: Option<&TargetId>, operation: &OperationId) -> Circuit {
+        let group = self.operation(target, operation).and_then(|operation| operation.group.clone());
+        Circuit { target: target.cloned(), group }
+    }
+
+    /// Every circuit.
+    pub fn circuits(&self) -> BTreeSet<Circuit> {
+        let at = |place: Option<&TargetId>| {
+            let groups = self.operations_at(place).into_iter().flat_map(BTreeMap::values).map(|one| one.group.clone());
+            let target = place.cloned();
+            groups.map(|group| Circuit { target: target.clone(), group }).collect::<Vec<_>>()
+        };
+        self.places().flat_map(at).collect()
+    }
+
     /// Every operation, of the vendor and of its targets.
     pub fn every_operation(&self) -> impl Iterator<Item = (&OperationId, &Operation)> {
         self.operations.iter().chain(self.targets.values().flat_map(|target| &target.operations))
@@ -176,6 +196,35 @@ mod tests {
         assert_eq!(here, [Some(7), Some(100_000), Some(100_000), None]);
         profile.base_url = None;
         assert_eq!((limit(&profile, None), limit(&profile, Some("plain"))), (None, Some(100_000)));
+    }
+
+    #[test]
+    fn each_group_of_operations_at_each_place_is_a_circuit_and_they_are_bounded() {
+        let group = |name: &str| crate::ids::GroupId::new(name).ok();
+        let status = Operation { group: group("status"), ..Operation::post("/status") };
+        let mut profile = two_tables();
+        profile.base_url = Some("https://clay.test/own".to_owned().into());
+        profile.operations = [
+            (OperationId::new("create").unwrap(), Operation::post("/create")),
+            (OperationId::new("get").unwrap(), status.clone()),
+            (OperationId::new("list").unwrap(), status),
+        ]
+        .into();
+        let written = |profile: &Profile| profile.circuits().iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(written(&profile), ["", ":status", "accounts", "leads"]);
+        let get = OperationId::new("get").unwrap();
+        assert_eq!(profile.circuit(None, &get).to_string(), ":status");
+        assert_eq!(profile.circuit(Some(&name("leads")), &get).to_string(), "leads", "it cannot get, and is refused");
+
+        let faults = |places: usize| {
+            let plain = |n: usize| (name(&format!("t{n}")), Target::at("https://clay.test/plain"));
+            let profile = Profile { targets: (1..places).map(plain).collect(), ..profile.clone() };
+            let mut faults = Faults::default();
+            profile.check(&mut faults);
+            faults.into_result().err().map(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        assert_eq!(faults(32), None);
+        assert_eq!(faults(33).unwrap(), ["circuits: 66 is over 64: use fewer targets, or fewer groups of operations"]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
     breaker::{BreakerConfig, Order, RateTrip, SlowTrip},
     call::AcceptedCall,
     clock,
-    ids::{ActorId, CallId, OperationId},
+    ids::{ActorId, CallId, Circuit, OperationId},
     kernel::{Child, Hazard, Launch, Vault, Worker, ask, testing::Restarts},
     outcome::{Class, Effect, Outcome},
     refusal::{Reason, Refusal},
@@ -97,9 +97,11 @@ impl House {
         let (next, passed) = Door::to_channel(next_limit);
         let (facts, strikes, overseer) = (Arc::<Facts>::default(), Arc::<Strikes>::default(), Restarts::tolerant());
         let (clock, state) = (Clock::default(), Breaker::new(config, clock::now()));
-        let shown = Published::new(BreakerSnapshot::of(&vendor(), &state, clock.now(), |at| clock.wall_of(at)));
+        let first = BreakerSnapshot::of(&vendor(), &Circuit::default(), &state, clock.now(), |at| clock.wall_of(at));
+        let shown = Published::new(first);
         let parts = BreakerParts {
             vendor: vendor(),
+            circuit: Circuit::default(),
             next,
             facts: facts.clone(),
             clock,
@@ -125,7 +127,8 @@ impl House {
         let payload = serde_json::Value::Null;
         let call = AcceptedCall::new(id, vendor(), operation, payload, jiff::Timestamp::UNIX_EPOCH);
         let deadline = clock::now() + 3_600 * SECOND;
-        let (ticket, flight, reply) = Ticket::issue(Arc::new(call), 1, deadline, tracing::Span::none());
+        let (ticket, flight, reply) =
+            Ticket::issue(Arc::new(call), Circuit::default(), 1, deadline, tracing::Span::none());
         self.door.pass(ticket).unwrap();
         (flight, reply)
     }

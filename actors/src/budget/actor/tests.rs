@@ -12,7 +12,7 @@ use crate::{
     budget::{BudgetConfig, CRITICAL_LANE},
     call::AcceptedCall,
     clock::{self, Rng, SteadyWall},
-    ids::{ActorId, LaneId, OperationId},
+    ids::{ActorId, Circuit, LaneId, OperationId},
     kernel::{Child, Hazard, Launch, Vault, Worker, testing::Restarts},
     outcome::{Class, Effect, Outcome},
     profile::Clay,
@@ -104,7 +104,7 @@ impl Bench {
             ..AcceptedCall::new(id, vendor, operation, payload, Timestamp::UNIX_EPOCH)
         };
         let deadline = clock::now() + Duration::from_secs(300);
-        let (ticket, _, answer) = Ticket::issue(Arc::new(call), 1, deadline, tracing::Span::none());
+        let (ticket, _, answer) = Ticket::issue(Arc::new(call), Circuit::default(), 1, deadline, tracing::Span::none());
         (ticket, answer)
     }
 

@@ -40,11 +40,15 @@ impl Bench {
     }
 
     fn offer(&mut self, lane: usize) -> u32 {
+        self.offer_on(Circuit::default(), lane)
+    }
+
+    fn offer_on(&mut self, circuit: Circuit, lane: usize) -> u32 {
         let item = self.next;
         self.next += 1;
         let name = LaneId::new(LANES[lane]).unwrap();
-        let arrival = self.gate.decide_arrive(&name, self.now, &|(_, item)| !self.gone.contains(item));
-        let out = self.gate.apply_arrive((lane, item), self.now + ms(600_000), self.now, arrival);
+        let arrival = self.gate.decide_arrive(&name, &circuit, self.now, &|(_, item)| !self.gone.contains(item));
+        let out = self.gate.apply_arrive((lane, item), circuit, self.now + ms(600_000), self.now, arrival);
         self.out.extend(out.map(|out| (out.item.1, out.refusal)));
         self.settle();
         item
@@ -235,7 +239,7 @@ fn an_open_breaker_empties_every_line_at_once() {
     (0..3).for_each(|lane| bench.fill(lane));
     let waiting = bench.gate.lines.iter().map(|line| line.queue.len()).sum::<usize>();
     let until = bench.now + ms(500);
-    bench.gate.hear(BreakerNews { closed_until: Some(until), cause: "timeouts".into() });
+    bench.gate.hear(BreakerNews { circuit: Circuit::default(), closed_until: Some(until), cause: "timeouts".into() });
     bench.settle();
     assert_eq!((bench.out.len(), waiting), (17, 17));
     assert!(bench.out.iter().all(|(_, refusal)| refusal.by == Guard::Breaker && refusal.retry_at == Some(until)));
@@ -248,9 +252,29 @@ fn an_open_breaker_empties_every_line_at_once() {
 }
 
 #[test]
+fn an_open_breaker_empties_the_lines_of_its_own_circuit_only() {
+    let leads = || Circuit { target: crate::ids::TargetId::new("leads").ok(), group: None };
+    let mut bench = Bench::new(cap(1));
+    bench.offer(0);
+    let others: Vec<_> = [1, 2].map(|lane| bench.offer(lane)).into();
+    let of_leads: Vec<_> = [0, 1, 2].map(|lane| bench.offer_on(leads(), lane)).into();
+    let until = bench.now + ms(500);
+    bench.gate.hear(BreakerNews { circuit: leads(), closed_until: Some(until), cause: "timeouts".into() });
+    bench.settle();
+    assert_eq!(bench.out.iter().map(|(item, _)| *item).collect::<Vec<_>>(), of_leads);
+    for _ in others {
+        bench.report(bench.last(), ended(Class::Success, None));
+    }
+    assert_eq!((bench.granted.len(), bench.out.len()), (3, 3));
+    assert_eq!(bench.seen().closed_by.len(), 1);
+    bench.offer_on(leads(), 0);
+    assert_eq!(bench.out.len(), 4);
+}
+
+#[test]
 fn an_unknown_lane_is_refused_with_the_known_ones() {
     let gate: Gate<u32> = Gate::new(cap(1), &patterns_lanes());
-    let (_, arrival) = gate.decide_arrive(&LaneId::new("vip").unwrap(), clock::now(), &|_| true);
+    let (_, arrival) = gate.decide_arrive(&LaneId::new("vip").unwrap(), &Circuit::default(), clock::now(), &|_| true);
     let Arrival::Refuse(refusal) = arrival else { panic!("{arrival:?}") };
     assert!(refusal.to_string().contains("critical, normal, bulk"), "{refusal}");
 }

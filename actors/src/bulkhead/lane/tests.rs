@@ -1,9 +1,9 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::clock;
+use crate::{bulkhead::OpenCircuit, clock, ids::TargetId};
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -11,6 +11,12 @@ fn ms(n: u64) -> Duration {
 
 fn config(concurrency: usize, queue_max: usize) -> LaneConfig {
     LaneConfig { queue_max, wait_max: ms(1_000), ..LaneConfig::new(LaneId::new("bulk").unwrap(), concurrency) }
+}
+
+/// The circuits that numbers take turns on.
+fn circuit(item: u32) -> Circuit {
+    let names = [None, TargetId::new("leads").ok(), TargetId::new("accounts").ok()];
+    Circuit { target: names[item as usize % 3].clone(), group: None }
 }
 
 /// A lane of numbers, with what came out of it.
@@ -40,8 +46,12 @@ impl Bench {
     }
 
     fn offer_for(&mut self, item: u32, patience: Duration) {
-        let arrival = self.lane.decide_arrive(self.now, &|item| !self.gone.contains(item));
-        let out = self.lane.apply_arrive(item, self.now + patience, self.now, arrival);
+        self.offer_on(Circuit::default(), item, patience);
+    }
+
+    fn offer_on(&mut self, circuit: Circuit, item: u32, patience: Duration) {
+        let arrival = self.lane.decide_arrive(&circuit, self.now, &|item| !self.gone.contains(item));
+        let out = self.lane.apply_arrive(item, circuit, self.now + patience, self.now, arrival);
         self.out.extend(out.map(|out| (out.item, out.refusal.reason)));
         self.settle();
     }
@@ -71,8 +81,12 @@ impl Bench {
     }
 
     fn news(&mut self, closed_for: Option<Duration>) {
+        self.news_of(Circuit::default(), closed_for);
+    }
+
+    fn news_of(&mut self, circuit: Circuit, closed_for: Option<Duration>) {
         let closed_until = closed_for.map(|time| self.now + time);
-        self.lane.hear(BreakerNews { closed_until, cause: "5 of 5 failed".into() });
+        self.lane.hear(BreakerNews { circuit, closed_until, cause: "5 of 5 failed".into() });
         self.settle();
     }
 
@@ -187,10 +201,31 @@ fn an_open_breaker_empties_the_queue_at_once_and_only_until_its_time() {
     let cause: Arc<str> = "5 of 5 failed".into();
     let refused: Vec<_> = [1, 2, 3].map(|item| (item, Reason::BreakerOpen { cause: cause.clone() })).into();
     assert_eq!(bench.out, refused);
-    assert_eq!(bench.seen().closed_by, Some(cause));
+    assert_eq!(bench.seen().closed_by, [OpenCircuit { circuit: Circuit::default(), cause }]);
     bench.pass(ms(500));
     bench.offer(4);
-    assert_eq!((bench.seen().queued, bench.seen().closed_by), (1, None), "lost news wedge nothing");
+    assert_eq!((bench.seen().queued, bench.seen().closed_by), (1, vec![]), "lost news wedge nothing");
+}
+
+#[test]
+fn an_open_breaker_concerns_only_those_of_its_own_circuit() {
+    let mut bench = Bench::new(1, 10);
+    for item in 0..7 {
+        bench.offer_on(circuit(item), item, ms(60_000));
+    }
+    bench.news_of(circuit(1), Some(ms(500)));
+    assert_eq!(bench.out.iter().map(|(item, _)| *item).collect::<Vec<_>>(), [1, 4]);
+    bench.offer_on(circuit(7), 7, ms(60_000));
+    bench.offer_on(circuit(8), 8, ms(60_000));
+    assert_eq!((bench.out.len(), bench.out[2].0, bench.seen().queued), (3, 7, 5));
+    bench.news_of(circuit(2), Some(ms(500)));
+    bench.news_of(circuit(1), None);
+    bench.offer_on(circuit(10), 10, ms(60_000));
+    assert_eq!(bench.seen().closed_by.len(), 1);
+    for at in 0..4 {
+        bench.release(bench.ran[at].1);
+    }
+    assert_eq!(bench.items_run(), [0, 3, 6, 10], "in the order of their arrival");
 }
 
 #[test]
@@ -309,7 +344,7 @@ enum Act {
     ReleaseAgain(usize),
     Leave(u32),
     Pass(u64),
-    News(Option<u64>),
+    News(u32, Option<u64>),
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -319,7 +354,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (0usize..50).prop_map(Act::ReleaseAgain),
         2 => (0u32..60).prop_map(Act::Leave),
         2 => (0u64..600).prop_map(Act::Pass),
-        1 => proptest::option::of(0u64..500).prop_map(Act::News),
+        1 => (0u32..3, proptest::option::of(0u64..500)).prop_map(|(of, time)| Act::News(of, time)),
         1 => prop_oneof![
             Just(LaneChange::Pause("".into())),
             Just(LaneChange::Resume),
@@ -332,7 +367,8 @@ fn act() -> impl Strategy<Value = Act> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// Whatever happens: never more than the permits, never more than the places, everyone counted once, in order.
+    /// Whatever happens: never more than the permits, never more than the places, everyone counted once, in order, and nobody
+    /// waits for an open breaker or suffers from another's.
     #[test]
     fn permits_places_and_counts_always_add_up(
         concurrency in 1usize..4,
@@ -340,14 +376,15 @@ proptest! {
         acts in proptest::collection::vec(act(), 0..80),
     ) {
         let mut bench = Bench::new(concurrency, queue_max);
-        let (mut offered, mut out) = (0u32, BTreeSet::new());
+        let (mut offered, mut out, mut open_until) = (0u32, BTreeSet::new(), [bench.now; 3]);
         for act in acts {
             let before = bench.seen();
             let running = |bench: &Bench| bench.ran.iter().map(|(_, grant)| *grant)
                 .filter(|grant| bench.lane.running.contains(grant)).collect::<Vec<_>>();
+            let out_before = bench.out.len();
             match act {
                 Act::Offer { patience } => {
-                    bench.offer_for(offered, ms(patience));
+                    bench.offer_on(circuit(offered), offered, ms(patience));
                     offered += 1;
                 }
                 Act::Release(at) => if let Some(grant) = running(&bench).get(at) {
@@ -359,9 +396,16 @@ proptest! {
                 },
                 Act::Leave(item) => drop(bench.gone.insert(item)),
                 Act::Pass(time) => bench.pass(ms(time)),
-                Act::News(time) => bench.news(time.map(ms)),
+                Act::News(of, time) => {
+                    open_until[of as usize] = bench.now + ms(time.unwrap_or(0));
+                    bench.news_of(circuit(of), time.map(ms));
+                }
                 Act::Change(change) => drop(bench.change(change)),
             }
+            let is_open = |item: u32| bench.now < open_until[item as usize % 3];
+            prop_assert!((0..3).all(|of| !is_open(of) || bench.lane.queue.first_of(&circuit(of)).is_none()));
+            let by_breaker = |reason: &Reason| matches!(reason, Reason::BreakerOpen { .. });
+            prop_assert!(bench.out[out_before..].iter().all(|(item, reason)| !by_breaker(reason) || is_open(*item)));
             let seen = bench.seen();
             // After a lowering those that run and wait stay, and nobody joins them.
             prop_assert!(seen.running <= seen.concurrency.max(before.running));

@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     call::{AcceptedCall, IdempotencyKey},
     clock::SteadyWall,
-    ids::{ActorId, CallId},
+    ids::{ActorId, CallId, Circuit},
     kernel::{Child, Hazard, Launch, Lost, Vault, Worker, ask, testing::Restarts},
     ticket::{Flight, Ticket},
 };
@@ -245,7 +245,8 @@ async fn a_claim_dropped_after_sending_blocks_the_key_until_it_is_resolved() {
 
 fn ticket() -> (Ticket, Flight) {
     let deadline = crate::clock::now() + Duration::from_secs(60);
-    let (ticket, flight, _) = Ticket::issue(Arc::new(accepted(1)), 1, deadline, tracing::Span::none());
+    let (ticket, flight, _) =
+        Ticket::issue(Arc::new(accepted(1)), Circuit::default(), 1, deadline, tracing::Span::none());
     (ticket, flight)
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::*;
-use crate::{breaker::BreakerSnapshot, profile::retry_after};
+use crate::{breaker::BreakerSnapshot, ids::Circuit, profile::retry_after};
 
 #[test]
 fn peers_01_a_success_that_completes_the_minimum_opens_when_the_rate_is_over_the_limit() {
@@ -173,7 +173,10 @@ fn peers_02_of_the_last_ten_calls_the_oldest_leave() {
     let counting = RateTrip { failure_ratio: 1.0, minimum_calls: 10, window: Window::Count(10), ..plain_rate() };
     let mut rig = Rig::new(BreakerConfig { rate: Some(counting), ..plain() });
     let rate = |rig: &Rig| {
-        BreakerSnapshot::of(&"v".parse().unwrap(), &rig.breaker, rig.now, |_| Timestamp::UNIX_EPOCH).failure_ratio
+        BreakerSnapshot::of(&"v".parse().unwrap(), &Circuit::default(), &rig.breaker, rig.now, |_| {
+            Timestamp::UNIX_EPOCH
+        })
+        .failure_ratio
     };
     rig.calls("SSFF");
     assert_eq!(rate(&rig), None, "below the minimum it is not known");
