@@ -34,13 +34,10 @@ fn a_breaker_that_opens_is_told_once_and_its_failed_probes_are_not() {
         assert_eq!((alert.kind, alert.vendor.as_str(), alert.missed), (AlertKind::BreakerOpened, "clay", 0));
         assert!(alert.text.starts_with("the circuit breaker of clay opened: 1 failure"), "{}", alert.text);
         assert!(matches!(alert.event.fact, Fact::BreakerChanged { .. }));
-        tokio::time::sleep(s(3600)).await;
+        tokio::time::sleep(s(2 * 3600)).await;
         assert!(wire.count() > 2, "probes failed");
-        turn().await;
-        wire.now_usually(after(402, 0));
-        tokio::time::sleep(s(3600)).await;
-        let exhausted = next(&alerts).await;
-        assert_eq!(exhausted.kind, AlertKind::QuotaExhausted, "{}", exhausted.text);
+        let alert = next(&alerts).await;
+        assert_eq!(alert.kind, AlertKind::PermanentFailure, "{}", alert.text);
     });
 }
 
@@ -55,7 +52,7 @@ fn a_call_that_is_given_up_or_may_have_happened_is_told_with_its_whole_letter() 
         until(&mainstay, |snapshot| snapshot.parked.given_up == 1).await;
         let alert = next(&alerts).await;
         assert_eq!(alert.kind, AlertKind::PermanentFailure);
-        assert!(alert.text.contains("to clay is given up after 5 attempts"), "{}", alert.text);
+        assert!(alert.text.contains("to clay is given up after 3 attempts"), "{}", alert.text);
         let whole = alert.letter.unwrap();
         assert_eq!((whole.letter.id, &whole.letter.payload), (letter, &lead(7)));
         wire.now_usually(Reply::Hang);
@@ -81,6 +78,23 @@ fn a_vendor_that_goes_down_and_an_end_that_does_not_come_are_told() {
         tokio::time::sleep(s(3 * 3600)).await;
         let alert = next(&alerts).await;
         assert_eq!((alert.kind, alert.vendor.as_str()), (AlertKind::CallbackOverdue, "retell"));
+    });
+}
+
+#[test]
+fn an_account_that_the_vendor_calls_used_up_is_told_once() {
+    paused(async {
+        let wire = Wire::usually(after(402, 0));
+        let (builder, alerts) = heard(builder().vendor(clay(&wire)));
+        let mainstay = builder.start().await.unwrap().handle();
+        for n in 0..5 {
+            letter_of(mainstay.call(row(n)).await);
+        }
+        let alert = next(&alerts).await;
+        assert_eq!((alert.kind, wire.count()), (AlertKind::QuotaExhausted, 1));
+        assert!(alert.text.starts_with("the budget of clay is used up, as the vendor says"), "{}", alert.text);
+        turn().await;
+        assert!(alerts.recv_timeout(Duration::from_millis(200)).is_err());
     });
 }
 
