@@ -1,9 +1,10 @@
 //! What an operator changes while calls run: a lane or a vendor's gate is paused, resumed, resized; a breaker is held open,
-//! held closed, or lets itself be closed.
+//! held closed, made to count only, or reset.
 //!
 //! A change is answered when it is in force. It waits for nobody: what is under way goes on, and after a lowering nothing
 //! starts until enough of it has ended. It is a fact ([`LimitsChanged`](mainstay_actors::fact::Fact::LimitsChanged), or
-//! [`BreakerModeChanged`](mainstay_actors::fact::Fact::BreakerModeChanged)), shows in the snapshot, survives a crash of its actor, and ends with the runtime: the next one begins with its configuration.
+//! [`BreakerModeChanged`](mainstay_actors::fact::Fact::BreakerModeChanged)), shows in the snapshot, survives a crash of its
+//! actor, and ends with the runtime: the next one begins with its configuration.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
