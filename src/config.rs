@@ -314,6 +314,11 @@ impl VendorConfig {
             let known = *meter == self.budget.unit || meters.contains(meter);
             faults.require(known, "budget.limits", || format!("no operation costs anything on the meter {meter}"));
         }
+        let of_targets = self.budget.limits.iter().filter(|limit| limit.scope == Scope::Target);
+        for name in of_targets.flat_map(|limit| limit.own.keys()) {
+            let known = profile.targets.keys().any(|target| target.as_str() == name);
+            faults.require(known, "budget.limits", || format!("own.{name}: no target has this name"));
+        }
     }
 }
 

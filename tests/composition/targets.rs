@@ -4,6 +4,7 @@ use mainstay::{
     Operation, OperationId, Profile, StartError, Target,
     actors::{
         breaker::{BreakerConfig, BreakerSnapshot},
+        budget::Own,
         bulkhead::Rate,
         health::Status,
         ids::GroupId,
@@ -258,5 +259,30 @@ fn an_operator_holds_the_breaker_of_one_table_open_and_the_other_table_does_not_
             let error = mainstay.breaker_of("clay", unknown).unwrap_err();
             assert!(error.to_string().contains("accounts, leads"), "{error}");
         }
+    });
+}
+
+#[test]
+fn a_webhook_takes_its_50_000_rows_for_life_and_the_other_table_has_its_own() {
+    paused(async {
+        let wire = Wire::usually(ok(200));
+        let config = clay_tables(&wire).with(|config| {
+            let own = Own { amount: Credits::whole(50_000), used_before: Credits::whole(49_999) };
+            config.budget.limits[0].own.insert("leads".into(), own);
+        });
+        let mainstay = start([config.clone()]).await;
+        call_of(mainstay.call(row_in("leads", 0)).await);
+        tokio::time::sleep(s(26 * 3600)).await;
+        let refusal = refusal_of(mainstay.call(row_in("leads", 1).without_fallback()).await);
+        let text = refusal.to_string();
+        assert!(text.contains("of 50000 rows for life of target leads") && !text.contains("canary"), "{text}");
+        assert_eq!(refusal.retry_at, None, "it never comes back");
+        call_of(mainstay.call(row_in("accounts", 2)).await);
+
+        let config = config.with(|config| {
+            config.budget.limits[0].own.insert("laeds".into(), Own::default());
+        });
+        let Err(StartError::Config(faults)) = builder().vendor(config).start().await else { panic!() };
+        assert_eq!(faults[0].to_string(), "vendors.clay.budget.limits: own.laeds: no target has this name");
     });
 }
