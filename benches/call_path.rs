@@ -39,14 +39,14 @@ use std::{
 
 use actix::{Actor, Addr, Context, Handler, Message};
 use mainstay::{
-    Answer, Call, Credits, Durability, Handle, Placement, Profile, Runtime, VendorConfig, VendorId,
+    Answer, Call, Credits, Durability, Handle, Placement, Profile, Runtime, VendorConfig,
     actors::{
         bulkhead::LaneConfig,
         client::{Transport, WireAnswer, WireError, WireRequest},
         clock,
-        ids::{ActorId, LaneId, OperationId},
+        ids::{ActorId, LaneId},
         kernel::{Child, Exit, Incarnation, Launch, NoHazard, Overseer, Resident, Vault, Verdict, Worker, ask},
-        profile::{Auth, Operation, Repeat, RetryConfig},
+        profile::{Operation, Repeat},
         store::{Store, Table, WriteSet},
     },
     store::{SledStore, StoreHandle},
@@ -276,17 +276,8 @@ impl Transport for AtOnce {
 /// A vendor whose answer is the end, with limits that do not get in the way.
 fn vendor(repeat: Repeat) -> VendorConfig {
     let echo = Operation { estimate: Credits::whole(1), repeat, ..Operation::post("/echo") };
-    let profile = Profile {
-        vendor: VendorId::new("bench").unwrap(),
-        base_url: Some("http://bench.invalid".to_owned().into()),
-        targets: [].into(),
-        auth: Auth::None,
-        operations: [(OperationId::new("echo").unwrap(), echo)].into(),
-        rules: Vec::new(),
-        retry: RetryConfig::default(),
-        unit: "credits",
-    };
-    VendorConfig::new(Ok(profile)).daily_limit(Credits::whole(1_000_000_000)).transport(AtOnce).with(|config| {
+    let profile = Profile::http("bench", "http://bench.invalid", [("echo", echo)]);
+    VendorConfig::new(profile).daily_limit(Credits::whole(1_000_000_000)).transport(AtOnce).with(|config| {
         config.lanes = vec![LaneConfig::new(LaneId::new("normal").unwrap(), 1_000)];
         config.gate.cap = 1_000;
     })

@@ -23,7 +23,7 @@ use mainstay_actors::{
     idempotency::IdempotencyConfig,
     ids::{MeterId, NameError, TargetId},
     meter::Period,
-    profile::{Clay, Profile, Retell, Target, timeout},
+    profile::{Clay, Profile, ProfileSpec, Retell, Target, timeout},
 };
 use reqwest::Url;
 use secrecy::ExposeSecret;
@@ -69,8 +69,7 @@ impl VendorConfig {
     /// A vendor by its profile, with the seeds' defaults. The budget has no default: say [`Self::daily_limit`].
     pub fn new(profile: Result<Profile, NameError>) -> Self {
         let longest = profile.as_ref().ok().and_then(Profile::longest_timeout).unwrap_or(timeout::REQUEST);
-        // A unit that is no name is the profile's fault, and is named by its check.
-        let unit = profile.as_ref().ok().and_then(|profile| MeterId::new(profile.unit).ok()).unwrap_or_default();
+        let unit = profile.as_ref().map(|profile| profile.unit.clone()).unwrap_or_default();
         Self {
             profile,
             lanes: patterns_lanes(),
@@ -86,6 +85,27 @@ impl VendorConfig {
             transport: None,
             functions: BTreeMap::new(),
             misnamed: Vec::new(),
+        }
+    }
+
+    /// A vendor as a configuration states it, with the defaults of its kind.
+    ///
+    /// ```
+    /// use mainstay::{ProfileSpec, VendorConfig};
+    ///
+    /// let spec: ProfileSpec = serde_json::from_str(r#"{ "retell": { "api_key": "key_1" } }"#)?;
+    /// let retell = VendorConfig::of("retell", spec);
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    pub fn of(name: &str, spec: ProfileSpec) -> Self {
+        match spec {
+            ProfileSpec::Clay(table) => Self::clay(name, table),
+            ProfileSpec::Retell(workspace) => Self::retell(name, workspace),
+            ProfileSpec::ClayTables(tables) => {
+                let longest = tables.values().map(|table| table.timeout).max().unwrap_or(timeout::CLAY_SUBMIT);
+                Self::clay_account(ProfileSpec::ClayTables(tables).profile(name), longest)
+            }
+            ProfileSpec::Http(profile) => Self::new(profile.named(name)),
         }
     }
 
@@ -140,7 +160,6 @@ impl VendorConfig {
         let chain = vec![Step::Cache, Step::Local, Step::DeadLetter];
         Self {
             gate: GateConfig { cap: 20, rate: Some(rate), slot_lease: call_max + timeout, ..config.gate.clone() },
-            breaker: BreakerConfig::patterns(timeout),
             fallback: FallbackConfig { chain, on_denied: OnDenied::DeadLetter, ..config.fallback.clone() },
             ..config
         }

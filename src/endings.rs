@@ -12,7 +12,7 @@ use mainstay_actors::{
     idempotency::{ClaimGrant, End},
     kernel::{Lost, ask, panic_text},
     outcome::{Class, Outcome},
-    profile::{Completion as Owed, Operation},
+    profile::Operation,
     refusal::{Guard, Reason, Refusal},
     ticket::Lease,
 };
@@ -149,8 +149,8 @@ pub(crate) fn delivered(
     lease: Option<Lease>,
 ) -> Arc<Delivered> {
     let call = &entry.call;
-    if let Owed::Callback { within, .. } = operation.completion {
-        gateway.effects.hold(call, effects::Kind::Accepted, lease, within);
+    if let Some(owed) = operation.completion.owed() {
+        gateway.effects.hold(call, effects::Kind::Accepted, lease, owed.within);
     } else {
         gateway.effects.forget(call.id);
     }
@@ -200,10 +200,7 @@ async fn unknown(
             return (Some(FinalState::Lost), Err(CallError::NotParked { call: call.id, problem }));
         }
     };
-    let within = match operation.completion {
-        Owed::Callback { within, .. } => within,
-        Owed::Answer => UNKNOWN_HOLDS,
-    };
+    let within = operation.completion.owed().map_or(UNKNOWN_HOLDS, |owed| owed.within);
     gateway.effects.hold(call, effects::Kind::Unknown(Some(letter)), lease, within);
     (Some(FinalState::Unknown), Err(CallError::Unknown { call: call.id, because }))
 }

@@ -124,7 +124,7 @@ impl Gateway {
             target,
             lane: lane.clone(),
             key,
-            estimate: call.estimate.unwrap_or(operation.estimate),
+            estimate: call.estimate.unwrap_or_else(|| operation.estimate_of(&call.payload)),
             tenant: call.tenant.map(Into::into),
             expires_at: call.expires_at,
             chain: call.chain.map(Into::into),
@@ -185,11 +185,7 @@ fn check(call: &Call, operation: &Operation, wall: jiff::Timestamp) -> Result<()
     if !call.payload.is_object() {
         return Err(bad("payload", "must be a JSON object"));
     }
-    for pointer in &operation.required {
-        if call.payload.pointer(pointer).is_none_or(serde_json::Value::is_null) {
-            return Err(bad(pointer, "is needed by this operation"));
-        }
-    }
+    operation.check_payload(&call.payload).map_err(|error| bad(&error.field, error.problem))?;
     if let Some(problem) = call.chain.as_deref().and_then(check_chain) {
         return Err(bad("chain", problem));
     }

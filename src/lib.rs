@@ -63,7 +63,7 @@ pub use mainstay_actors::{
     fact::{Event, Fact, FinalState},
     ids::{CallId, LaneId, OperationId, VendorId},
     outcome::{Class, Effect},
-    profile::{Clay, Operation, Profile, Repeat, Retell, Target},
+    profile::{Clay, Operation, Profile, ProfileSpec, Repeat, Retell, Target},
     refusal::{Guard, Reason, Refusal},
 };
 pub use payload::PAYLOAD_DEPTH_MAX;

@@ -11,7 +11,6 @@ use mainstay_actors::{
     ids::VendorId,
     kernel::{ask, panic_text},
     outcome::Class,
-    profile::Completion as Owed,
     refusal::{Guard, Reason},
 };
 use parking_lot::Mutex;
@@ -187,10 +186,7 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState, found
         }
         Verdict::Unknown { because, lease } => {
             finish(claim, End::Unknown).await;
-            let within = match operation.completion {
-                Owed::Callback { within, .. } => within,
-                Owed::Answer => DEADLINE,
-            };
+            let within = operation.completion.owed().map_or(DEADLINE, |owed| owed.within);
             let Origin::Redrive(letter) = entry.origin else { return (from, now_again(gateway)) };
             gateway.effects.hold(call, effects::Kind::Unknown(Some(letter)), lease, within);
             (FinalState::Unknown, unknown(because.failure()))

@@ -76,7 +76,8 @@ impl Stage {
             let profile = config.profile.as_mut().unwrap();
             profile.retry.backoff_first = Duration::from_millis(1);
             profile.retry.backoff_max = Duration::from_millis(1);
-            profile.operations.values_mut().for_each(|operation| operation.repeat = self.repeat);
+            let charging = profile.operations.values_mut().filter(|operation| operation.estimate > Credits::ZERO);
+            charging.for_each(|operation| operation.repeat = self.repeat);
         });
         let builder = Runtime::builder().vendor(config).data_dir(self.dir.path()).wall_clock(self.calendar.clone());
         builder.with(|runtime| runtime.redrive.every = Duration::from_millis(20)).start().await.unwrap()

@@ -68,6 +68,11 @@ impl Credits {
         Self(self.0.saturating_sub(other.0))
     }
 
+    /// So many times as much, or the largest amount.
+    pub const fn times(self, count: usize) -> Self {
+        Self(self.0.saturating_mul(count as u64))
+    }
+
     /// As a decimal, for people and JSON; not for arithmetic.
     pub fn as_decimal(self) -> f64 {
         self.0 as f64 / MICROS as f64

@@ -89,6 +89,13 @@ name_type!(
     LaneId
 );
 
+impl VendorId {
+    /// The name of a profile that nobody has named yet.
+    pub(crate) fn unnamed() -> Self {
+        Self(Arc::from("unnamed"))
+    }
+}
+
 impl OperationId {
     /// The name of an operation of a vendor that is shipped; it keeps the rule by itself.
     pub(crate) fn of_ours(name: &'static str) -> Self {
@@ -100,6 +107,13 @@ name_type!(
     /// What a vendor counts and a budget limits, named by its unit: `credits`, `cents`, `actions`, `rows`.
     MeterId
 );
+
+impl GroupId {
+    /// The name of a group of a vendor that is shipped; it keeps the rule by itself.
+    pub(crate) fn of_ours(name: &'static str) -> Self {
+        Self(Arc::from(name))
+    }
+}
 
 impl MeterId {
     /// The name of a meter of a vendor that is shipped; it keeps the rule by itself.

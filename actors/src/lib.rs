@@ -2,7 +2,7 @@
 //!
 //! Five floors, arrows only downwards; a concern never imports a sibling.
 //!
-//! 1. ground: [`ids`], [`credits`], [`meter`], [`clock`], [`duration`], [`faults`], [`seldom`]
+//! 1. ground: [`ids`], [`credits`], [`meter`], [`clock`], [`duration`], [`faults`], [`secret`], [`seldom`]
 //! 2. vocabulary and kernel: [`call`], [`outcome`], [`refusal`], [`grant`], [`store`], `kernel`
 //! 3. `ticket`, [`fact`], `profile`
 //! 4. the concerns, rooms of one shape (`config`, `state`, `message`, `actor`)
@@ -36,6 +36,7 @@ pub mod meter;
 pub mod outcome;
 pub mod profile;
 pub mod refusal;
+pub mod secret;
 pub mod seldom;
 pub mod store;
 #[cfg(feature = "runtime")]

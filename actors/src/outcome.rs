@@ -91,6 +91,18 @@ impl Class {
         }
     }
 
+    /// What an answer of this class says of the effect, unless a profile knows better. A busy or failing vendor does not say
+    /// whether the work was begun.
+    pub const fn usual_effect(self) -> Effect {
+        match self {
+            Self::Success | Self::NotFound => Effect::Done,
+            Self::CallerError | Self::Auth | Self::Exhausted | Self::Throttled | Self::Connect => Effect::None,
+            Self::Overload | Self::Server | Self::Timeout | Self::Broken | Self::Malformed | Self::Abandoned => {
+                Effect::Unknown
+            }
+        }
+    }
+
     /// How breaker and health read it. A caller's error proves that the vendor answers; an empty account, wrong credentials
     /// and a throttle are not an outage (the budget, a person and the rate limit deal with those); our own loss is ours.
     pub const fn verdict(self) -> Verdict {

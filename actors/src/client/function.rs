@@ -18,7 +18,7 @@ use crate::{
     ids::{CallId, OperationId, TargetId},
     kernel::panic_text,
     outcome::{Class, Effect, Outcome, Phase, cut},
-    profile::{Completion, Operation},
+    profile::Operation,
 };
 
 /// One attempt, as the function gets it.
@@ -187,8 +187,8 @@ fn success(operation: &Operation, call: &AcceptedCall, done: Done) -> Outcome {
     let vendor_ref = done.vendor_ref.or_else(|| operation.vendor_ref.as_ref().and_then(read));
     Outcome {
         vendor_ref,
-        cost: done.cost.or_else(|| operation.cost.read(call.estimate, &done.body)),
-        pending: !matches!(operation.completion, Completion::Answer),
+        cost: done.cost.or_else(|| operation.cost.read(call.estimate, &done.body, |_| None)),
+        pending: operation.completion.owed().is_some(),
         body: done.body,
         ..Outcome::without_answer(Class::Success, Effect::Done, "done by a function of the application")
     }

@@ -47,7 +47,7 @@ pub use actor::{ClientActor, ClientParts, ClientSnapshot};
 pub use config::ClientConfig;
 #[cfg(feature = "runtime")]
 pub use function::{Done, Failed, Function, FunctionCall, FunctionFuture};
-pub use request::{RequestError, build};
+pub use request::build;
 #[cfg(feature = "runtime")]
 pub use reqwest_transport::HttpTransport;
 pub use state::Client;

@@ -33,10 +33,11 @@ impl Transport for HttpTransport {
     fn send(&self, request: WireRequest) -> Pin<Box<dyn Future<Output = Result<WireAnswer, WireError>> + Send>> {
         let (http, limit) = (self.http.clone(), self.answer_max_bytes);
         Box::pin(async move {
-            let mut builder = http
-                .request(method(request.method), request.url.expose_secret())
-                .timeout(request.timeout)
-                .body(request.body);
+            let mut builder =
+                http.request(method(request.method), request.url.expose_secret()).timeout(request.timeout);
+            if !request.body.is_empty() {
+                builder = builder.body(request.body);
+            }
             for (name, value) in &request.headers {
                 builder = builder.header(name, value.expose_secret());
             }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     call::AcceptedCall,
     outcome::{Class, Effect, Outcome, Phase, cut},
-    profile::{Answer, Method, Operation, Profile, classify, retry_after},
+    profile::{Answer, Method, Operation, Profile, retry_after},
 };
 
 /// One request. Its address and headers are secrets: a Clay webhook's address alone is a credential.
@@ -21,7 +21,7 @@ pub struct WireRequest {
     pub url: SecretString,
     /// Names and values.
     pub headers: Vec<(String, SecretString)>,
-    /// The body as JSON.
+    /// The body as JSON; empty where the method has none.
     pub body: Vec<u8>,
     /// From the first byte to the whole answer.
     pub timeout: Duration,
@@ -107,14 +107,14 @@ fn read_answer(
     answer: &WireAnswer,
     wall: Timestamp,
 ) -> Outcome {
-    let header = |name: &str| answer.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
     let body = body_of(&answer.body);
-    let read = classify(&profile.rules, Answer { status: answer.status, body: &body });
+    let seen = Answer { status: answer.status, body: &body, headers: &answer.headers };
+    let read = profile.classify(operation, seen);
     let vendor_ref = operation.vendor_ref.as_ref().and_then(|at| body.pointer(at)).and_then(Value::as_str);
     let mut outcome = Outcome {
         status: Some(answer.status),
         vendor_ref: vendor_ref.map(|name| cut(name.to_owned())),
-        retry_after: retry_after(header, wall),
+        retry_after: retry_after(|name| seen.header(name), wall),
         ..Outcome::without_answer(read.class, read.effect, profile.redact(&detail_of(answer.status, &body)))
     };
     if read.class == Class::Success && operation.vendor_ref.is_some() && vendor_ref.is_none() {
@@ -129,9 +129,9 @@ fn read_answer(
     if outcome.is_success() {
         outcome.cost = match operation.charge.get(&outcome.class) {
             Some(charge) => Some(charge.of(call.estimate)),
-            None => operation.cost.read(call.estimate, &body),
+            None => operation.cost.read(call.estimate, &body, |name| seen.header(name)),
         };
-        outcome.pending = matches!(operation.completion, crate::profile::Completion::Callback { .. });
+        outcome.pending = operation.completion.owed().is_some();
     }
     outcome.body = body;
     outcome
@@ -152,5 +152,59 @@ fn detail_of(status: u16, body: &Value) -> String {
     match words {
         Some(words) => format!("HTTP {status}: {words}"),
         None => format!("HTTP {status}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        credits::Credits,
+        ids::{CallId, OperationId},
+    };
+
+    /// What a vendor's answer is read as.
+    fn answered(operation: Value, rules: Value, answer: WireAnswer) -> Outcome {
+        let profile = json!({"base_url": "https://x.test", "rules": rules, "operations": {"look-up": operation}});
+        let profile = serde_json::from_value::<Profile>(profile).unwrap().named("vendor").unwrap();
+        let id = OperationId::new("look-up").unwrap();
+        let wall = "2026-11-24T12:00:00Z".parse().unwrap();
+        let call = AcceptedCall::new(CallId(Uuid::nil()), profile.vendor.clone(), id.clone(), json!({}), wall);
+        read(&profile, &profile.operations[&id], &call, Ok(answer), wall)
+    }
+
+    fn answer(status: u16, headers: &[(&str, &str)], body: &Value) -> WireAnswer {
+        let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        WireAnswer { status, headers, body: serde_json::to_vec(body).unwrap() }
+    }
+
+    #[test]
+    fn an_account_that_is_used_up_says_until_when_in_its_body_before_its_header() {
+        let metered = json!({"resets_at": "/quota/resets_at"});
+        let until = |body| answered(metered.clone(), json!([]), answer(402, &[("retry-after", "9")], &body));
+        let stated = until(json!({"quota": {"resets_at": "2026-11-27T12:00:00Z"}}));
+        assert_eq!((stated.class, stated.retry_after), (Class::Exhausted, Some(Duration::from_secs(3 * 86_400))));
+        assert_eq!(until(json!({})).retry_after, Some(Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn the_cost_is_read_where_the_operation_says() {
+        let cost =
+            |cost, headers: &[_], body| answered(json!({"cost": cost}), json!([]), answer(200, headers, &body)).cost;
+        assert_eq!(cost(json!({"body": {"at": "/used"}}), &[], json!({"used": 3})), Some(Credits::whole(3)));
+        let header = json!({"header": {"name": "X-Credits", "scale": 0.5}});
+        assert_eq!(cost(header, &[("x-credits", "3")], json!({})), Some(Credits::from_micros(1_500_000)));
+        assert_eq!(cost(json!("free"), &[], json!({})), Some(Credits::ZERO));
+    }
+
+    #[test]
+    fn the_rules_of_the_operation_go_before_those_of_the_vendor() {
+        let own = json!({"rules": [{"when": {"status": 404}, "class": "not_found"}]});
+        let rules = json!([{"when": {"status": 404}, "class": "server"}]);
+        assert_eq!(answered(own, rules.clone(), answer(404, &[], &Value::Null)).class, Class::NotFound);
+        assert_eq!(answered(json!({}), rules, answer(404, &[], &Value::Null)).class, Class::Server);
     }
 }

@@ -3,51 +3,12 @@
 use std::time::Duration;
 
 use jiff::{Timestamp, fmt::rfc2822};
-use serde_json::Value;
 
+use super::{Answer, Rule};
 use crate::outcome::{Class, Effect};
 
 /// Longest pause a vendor may ask for; a larger wish is cut to it. An hour, so that a broken header cannot stop a vendor for a day.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
-
-/// A vendor's answer as the rules see it.
-#[derive(Debug, Clone, Copy)]
-pub struct Answer<'a> {
-    /// The HTTP status.
-    pub status: u16,
-    /// The body; `Null` when it was empty, a string when it was no JSON.
-    pub body: &'a Value,
-}
-
-/// One line of a profile's classification: the first that matches decides.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rule {
-    /// The statuses it is about, both ends included.
-    pub status: (u16, u16),
-    /// A JSON pointer into the body and the value it must have there.
-    pub body: Option<(String, Value)>,
-    /// What it is.
-    pub class: Class,
-    /// What it says of the effect.
-    pub effect: Effect,
-}
-
-impl Rule {
-    /// A rule about statuses alone.
-    pub const fn status(from: u16, to: u16, class: Class, effect: Effect) -> Self {
-        Self { status: (from, to), body: None, class, effect }
-    }
-
-    /// A rule about a value in the body of a 2xx answer: a success that is none.
-    pub fn body(pointer: &str, value: impl Into<Value>, class: Class, effect: Effect) -> Self {
-        Self { status: (200, 299), body: Some((pointer.into(), value.into())), class, effect }
-    }
-
-    fn matches(&self, answer: Answer<'_>) -> bool {
-        let in_range = (self.status.0..=self.status.1).contains(&answer.status);
-        in_range && self.body.as_ref().is_none_or(|(at, value)| answer.body.pointer(at) == Some(value))
-    }
-}
 
 /// What an answer was read as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,38 +19,33 @@ pub struct Classified {
     pub effect: Effect,
 }
 
-/// Reads an answer by the profile's rules, and by its status where none matches.
-pub fn classify(rules: &[Rule], answer: Answer<'_>) -> Classified {
-    rules
-        .iter()
-        .find(|rule| rule.matches(answer))
-        .map(|rule| Classified { class: rule.class, effect: rule.effect })
-        .unwrap_or_else(|| by_status(answer.status))
+/// Reads an answer by the first rule that is about it, and by its status where there is none.
+pub fn classify<'a>(rules: impl IntoIterator<Item = &'a Rule>, answer: Answer<'_>) -> Classified {
+    let rule = rules.into_iter().find(|rule| rule.when.matches(answer));
+    rule.map_or_else(|| by_status(answer.status), Rule::read)
 }
 
-/// The reading of a status that no rule of the profile is about. A 5xx does not say whether the work was begun, so the effect
-/// is unknown: a profile that knows better says so.
+/// The reading of a status that no rule of the profile is about.
 fn by_status(status: u16) -> Classified {
-    let (class, effect) = match status {
-        200..=299 => (Class::Success, Effect::Done),
-        401 | 403 => (Class::Auth, Effect::None),
-        402 => (Class::Exhausted, Effect::None),
-        408 => (Class::Timeout, Effect::Unknown),
-        429 => (Class::Throttled, Effect::None),
-        300..=499 => (Class::CallerError, Effect::None),
-        503 => (Class::Overload, Effect::Unknown),
-        _ => (Class::Server, Effect::Unknown),
+    let class = match status {
+        200..=299 => Class::Success,
+        401 | 403 => Class::Auth,
+        402 => Class::Exhausted,
+        408 => Class::Timeout,
+        429 => Class::Throttled,
+        300..=499 => Class::CallerError,
+        503 => Class::Overload,
+        _ => Class::Server,
     };
-    Classified { class, effect }
+    Classified { class, effect: class.usual_effect() }
 }
 
 /// How long the vendor asks to be left alone: `retry-after-ms`, else `retry-after` as seconds or as an HTTP date.
-pub fn retry_after(header: impl Fn(&str) -> Option<String>, wall: Timestamp) -> Option<Duration> {
+pub fn retry_after<'a>(header: impl Fn(&str) -> Option<&'a str>, wall: Timestamp) -> Option<Duration> {
     if let Some(ms) = header("retry-after-ms").and_then(|text| text.trim().parse::<u64>().ok()) {
         return Some(Duration::from_millis(ms).min(RETRY_AFTER_MAX));
     }
-    let text = header("retry-after")?;
-    let text = text.trim();
+    let text = header("retry-after")?.trim();
     if let Ok(seconds) = text.parse::<f64>() {
         return (seconds.is_finite() && seconds >= 0.0)
             .then(|| Duration::from_secs_f64(seconds.min(RETRY_AFTER_MAX.as_secs_f64())));
@@ -101,11 +57,12 @@ pub fn retry_after(header: impl Fn(&str) -> Option<String>, wall: Timestamp) -> 
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
-    use serde_json::json;
 
     fn read(rules: &[Rule], status: u16, body: &Value) -> (Class, Effect) {
-        let read = classify(rules, Answer { status, body });
+        let read = classify(rules, Answer::new(status, body));
         (read.class, read.effect)
     }
 
@@ -140,9 +97,8 @@ mod tests {
     #[test]
     fn every_form_of_retry_after_is_read_and_bounded() {
         let wall: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
-        let ask = |name: &'static str, value: &'static str| {
-            retry_after(move |asked| (asked == name).then(|| value.to_owned()), wall)
-        };
+        let ask =
+            |name: &'static str, value: &'static str| retry_after(move |asked| (asked == name).then_some(value), wall);
         assert_eq!(ask("retry-after", "120"), Some(Duration::from_secs(120)));
         assert_eq!(ask("retry-after", " 1.5 "), Some(Duration::from_millis(1500)));
         assert_eq!(ask("retry-after-ms", "250"), Some(Duration::from_millis(250)));

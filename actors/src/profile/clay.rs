@@ -5,11 +5,12 @@
 //! a webhook takes 50,000 rows for life.
 //! An account may have several tables: each is a target with a name.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use secrecy::SecretString;
+use serde::Deserialize;
 
-use super::{Auth, Completion, CostRule, Operation, Profile, Repeat, RetryConfig, Rule, Target, timeout};
+use super::{Auth, Completion, CostRule, Operation, Profile, Repeat, Rule, Target, timeout};
 use crate::{
     credits::Credits,
     ids::{MeterId, NameError, OperationId, VendorId},
@@ -20,21 +21,32 @@ use crate::{
 pub const CORRELATION_COLUMN: &str = "mainstay_call_id";
 
 /// What is particular to one Clay table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Clay {
-    /// The webhook's whole address. A secret.
+    /// The webhook's whole address. A secret. It has no default.
+    #[serde(deserialize_with = "crate::secret::deserialize")]
     pub webhook: SecretString,
     /// The token of the header `x-clay-webhook-auth`, where the table asks for one.
+    #[serde(deserialize_with = "crate::secret::optional")]
     pub token: Option<SecretString>,
     /// What one row may cost at most. Default 6 credits, the figure of the seed's example; Clay's own figures vary by table.
     pub credits_per_row: Credits,
     /// From the first byte to the answer; default 10 s, the seed's submission timeout.
+    #[serde(with = "crate::duration")]
     pub timeout: Duration,
     /// How long after the row was taken its callback is owed; default 30 min, ours.
+    #[serde(with = "crate::duration")]
     pub callback_within: Duration,
     /// Whether a row may be sent again when its effect is not known. Clay has no idempotency, so never by default; say
     /// `Always` for a table that de-duplicates on [`CORRELATION_COLUMN`].
     pub repeat: Repeat,
+}
+
+impl Default for Clay {
+    fn default() -> Self {
+        Self::table("")
+    }
 }
 
 impl Clay {
@@ -75,18 +87,13 @@ impl Clay {
     pub fn account(vendor: &str) -> Result<Profile, NameError> {
         Ok(Profile {
             vendor: VendorId::new(vendor)?,
-            base_url: None,
-            auth: Auth::None,
-            targets: BTreeMap::new(),
-            operations: BTreeMap::new(),
             rules: vec![
                 // Seen on Clay's older surfaces: an answer 200 whose body says that it was none.
                 Rule::body("/success", false, Class::Server, Effect::None),
                 // "Busy, did not take it": the row was not made. Every other 5xx leaves that open.
                 Rule::status(503, 503, Class::Overload, Effect::None),
             ],
-            retry: RetryConfig::default(),
-            unit: "credits",
+            ..Profile::empty()
         })
     }
 }
@@ -105,7 +112,7 @@ impl From<Clay> for Target {
             ..Operation::post("")
         };
         let auth = match table.token {
-            Some(value) => Auth::Header { name: "x-clay-webhook-auth".into(), value },
+            Some(value) => Auth::Header { name: "x-clay-webhook-auth".into(), prefix: String::new(), value },
             None => Auth::None,
         };
         let operations = [(OperationId::of_ours(Clay::PUSH_ROW), push_row)].into();

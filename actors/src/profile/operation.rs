@@ -1,13 +1,12 @@
 //! One operation of a vendor: where it goes, how long it may take, how it may be repeated, when it is done.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
-use secrecy::{ExposeSecret, SecretString};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Charge, CostRule};
+use super::{Charge, Completion, CostRule, EndRules, RequestError, Rule, check_rules, path, pointer};
 use crate::{
     credits::Credits,
     faults::Faults,
@@ -33,7 +32,7 @@ pub mod timeout {
 }
 
 /// The HTTP method.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Method {
     /// Read.
@@ -59,75 +58,23 @@ impl Method {
             Self::Delete => "DELETE",
         }
     }
-}
 
-/// How a call proves who it is. Secrets are redacted by type in every `Debug` and log.
-#[derive(Clone)]
-pub enum Auth {
-    /// Nothing, or the address itself is the secret.
-    None,
-    /// `Authorization: Bearer <key>`.
-    Bearer(SecretString),
-    /// A header of the vendor's own.
-    Header {
-        /// Its name.
-        name: String,
-        /// Its value.
-        value: SecretString,
-    },
-}
-
-impl Auth {
-    /// The secret in it.
-    pub(super) fn key(&self) -> Option<&str> {
-        match self {
-            Self::None => None,
-            Self::Bearer(key) | Self::Header { value: key, .. } => Some(key.expose_secret()),
-        }
-    }
-
-    /// Notes what is wrong with it.
-    pub(super) fn check(&self, faults: &mut Faults) {
-        faults.require(self.can_travel(), "auth", || {
-            "must be 1 or more visible ASCII characters, as a header's name and value are (not shown: it is a secret)".into()
-        });
-    }
-
-    /// Whether a header takes it. An empty key is a forgotten one.
-    fn can_travel(&self) -> bool {
-        let visible = |text: &str| {
-            let plain = text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
-            plain && !text.is_empty() && text.trim() == text
-        };
-        match self {
-            Self::None => true,
-            Self::Bearer(key) => visible(key.expose_secret()),
-            Self::Header { name, value } => {
-                visible(name) && !name.contains([' ', ':']) && visible(value.expose_secret())
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Auth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("None"),
-            Self::Bearer(_) => f.write_str("Bearer(<redacted>)"),
-            Self::Header { name, .. } => write!(f, "Header({name}: <redacted>)"),
-        }
+    /// Whether the payload is the body. Without one it is the query.
+    pub const fn has_body(self) -> bool {
+        matches!(self, Self::Post | Self::Put | Self::Patch)
     }
 }
 
 /// How an operation may be sent again when its effect is not known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Repeat {
     /// Never: the effect may have happened, and twice is worse than not at all. Reconciled, or parked for a person.
     Never,
     /// With the same key, inside the vendor's window.
     WithKey {
         /// How long the vendor remembers a key.
+        #[serde(with = "crate::duration")]
         window: Duration,
     },
     /// Always: it changes nothing, or twice is as good as once.
@@ -135,7 +82,7 @@ pub enum Repeat {
 }
 
 /// Where the idempotency key of a call comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeySource {
     /// From the caller if it gives one, else from the content: equal content is the same effect.
@@ -148,7 +95,7 @@ pub enum KeySource {
 }
 
 /// How the key travels to the vendor: 64 hexadecimal digits, or a UUID of 36 characters for a call by operation id.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyCarrier {
     /// Not at all.
@@ -159,50 +106,40 @@ pub enum KeyCarrier {
     Body(String),
 }
 
-/// When an operation's effect is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Completion {
-    /// The answer is the end.
-    Answer,
-    /// The answer says "accepted"; the end comes by callback. Overdue when none came in time.
-    Callback {
-        /// How long after the answer the end is owed.
-        within: Duration,
-        /// Whether a slot is held until then (a phone call) or only the money (a table row).
-        holds_slot: bool,
-    },
-}
-
 /// One operation.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Operation {
-    /// The HTTP method.
+    /// The HTTP method; default `POST`. The payload is the body of a POST, PUT or PATCH and the query of a GET or DELETE.
     pub method: Method,
-    /// The path below the profile's base address; may be empty.
+    /// The path below the profile's base address; may be empty. A name in braces, `/v2/get-call/{call_id}`, is filled from
+    /// the member of that name, which is taken out of the payload.
     pub path: String,
     /// The operations that fail together with this one: each group has a breaker of its own at each place. Default none,
     /// which is a group too.
     pub group: Option<GroupId>,
-    /// From the first byte to the whole answer.
+    /// From the first byte to the whole answer, up to an hour; default 30 s (the seeds).
+    #[serde(with = "crate::duration")]
     pub timeout: Duration,
-    /// How it may be repeated.
+    /// How it may be repeated; default never, of a GET too: many vendors charge for a look-up.
     pub repeat: Repeat,
-    /// Where its key comes from.
+    /// Where its key comes from; default the content.
     pub key_source: KeySource,
-    /// How its key travels.
+    /// How its key travels; default not at all.
     pub key_carrier: KeyCarrier,
-    /// A JSON pointer at which our call id is put, so that a callback can name it; its parents must be objects.
+    /// A JSON pointer at which our call id is put, so that a callback can name it; its parents must be objects. Default none.
     pub correlation: Option<String>,
-    /// A JSON pointer in the answer to the vendor's own name for the effect.
+    /// A JSON pointer in the answer to the vendor's own name for the effect; default none.
     pub vendor_ref: Option<String>,
-    /// When it is done.
+    /// When it is done; default with the answer.
     pub completion: Completion,
-    /// What is reserved for it on the vendor's main meter.
+    /// What is reserved for it on the vendor's main meter, in the profile's unit; default 0.
     pub estimate: Credits,
+    /// A JSON pointer to a list in the payload: the estimate is for each of its items. Default none: it is for the call.
+    pub estimate_for_each: Option<String>,
     /// What it costs on other meters, for budgets that limit them: `rows = 1`. Default nothing.
     pub also: BTreeMap<MeterId, Credits>,
-    /// What it really cost.
+    /// What it really cost; default the estimate.
     pub cost: CostRule,
     /// What the vendor charges for an answer of a class that is no success, where that differs from the usual: nothing when
     /// it had no effect, `cost` when it had one. An unknown effect stays reserved whatever stands here.
@@ -210,10 +147,20 @@ pub struct Operation {
     /// A JSON pointer in an answer of the class `exhausted` to the moment of the vendor's own reset, as RFC 3339 or in seconds
     /// since 1970; default none: its `Retry-After`, else the end of the budget's day.
     pub resets_at: Option<String>,
-    /// Largest payload, in bytes of JSON.
+    /// Largest payload, in bytes of JSON, up to 16 MiB; default 100,000.
     pub payload_max_bytes: usize,
-    /// Fields that must be there, as JSON pointers.
+    /// Fields that must be there, as JSON pointers; what is in the path must be there anyway.
     pub required: Vec<String>,
+    /// How its answers are read, before the profile's own rules.
+    pub rules: Vec<Rule>,
+    /// How the end of its effect is read, where that comes later.
+    pub end: EndRules,
+}
+
+impl Default for Operation {
+    fn default() -> Self {
+        Self::post("")
+    }
 }
 
 impl Operation {
@@ -240,12 +187,22 @@ impl Operation {
             completion: Completion::Answer,
             estimate: Credits::ZERO,
             also: BTreeMap::new(),
+            estimate_for_each: None,
             cost: CostRule::Estimate,
             charge: BTreeMap::new(),
             resets_at: None,
             payload_max_bytes: 100_000,
             required: Vec::new(),
+            rules: Vec::new(),
+            end: EndRules::default(),
         }
+    }
+
+    /// A question that is free, or a change that is as good twice as once: it may always be repeated, and is done anew each
+    /// time.
+    pub fn harmless(method: Method, path: impl Into<String>) -> Self {
+        let (repeat, key_source) = (Repeat::Always, KeySource::None);
+        Self { method, repeat, key_source, cost: CostRule::Free, ..Self::post(path) }
     }
 
     /// What a function of the application does: the same careful choices, and no request.
@@ -259,17 +216,13 @@ impl Operation {
         faults.require(!self.timeout.is_zero() && self.timeout <= hour, "timeout", || {
             format!("{:?} is not within 1ms..=1h", self.timeout)
         });
-        faults.require(self.path.is_empty() || self.path.starts_with('/'), "path", || {
-            format!("{:?} must be empty or begin with /", self.path)
-        });
+        path::check(&self.path, faults);
         faults.require((1..=16 << 20).contains(&self.payload_max_bytes), "payload_max_bytes", || {
             format!("{} is not within 1..=16777216", self.payload_max_bytes)
         });
-        let pointers = self.required.iter().chain(&self.correlation).chain(&self.vendor_ref).chain(&self.resets_at);
-        for pointer in pointers {
-            faults.require(pointer.starts_with('/'), "pointer", || {
-                format!("{pointer:?} is no JSON pointer: begin with /")
-            });
+        let one = [&self.correlation, &self.vendor_ref, &self.estimate_for_each, &self.resets_at];
+        for at in self.required.iter().chain(one.into_iter().flatten()) {
+            pointer::check(at, "pointer", faults);
         }
         for class in [Class::Success, Class::Abandoned] {
             faults.require(!self.charge.contains_key(&class), "charge", || {
@@ -278,8 +231,46 @@ impl Operation {
         }
         let asks = self.key_source != KeySource::None || self.repeat == Repeat::Always;
         faults.require(asks, "key_source", || "an operation without a key must say repeat: always".into());
-        if let Completion::Callback { within, .. } = self.completion {
-            faults.require(!within.is_zero(), "completion.within", || "must be longer than nothing".into());
+        let keyed = matches!(self.key_carrier, KeyCarrier::Body(_));
+        faults.require(self.method.has_body() || !keyed, "key_carrier", || {
+            format!("a {} has no body that could carry a key", self.method.as_str())
+        });
+        self.cost.check(&mut faults.under("cost"));
+        check_rules(&self.rules, "rules", faults);
+        self.completion.check(&mut faults.under("completion"));
+        self.end.check(&mut faults.under("end"));
+    }
+
+    /// What is reserved for a call with this payload.
+    pub fn estimate_of(&self, payload: &Value) -> Credits {
+        let list = self.estimate_for_each.as_ref().and_then(|at| payload.pointer(at)?.as_array());
+        list.map_or(self.estimate, |items| self.estimate.times(items.len()))
+    }
+
+    /// The members of the payload that its path is filled from.
+    pub fn path_members(&self) -> impl Iterator<Item = &str> {
+        path::placeholders(&self.path)
+    }
+
+    /// What of a payload its request could not carry, before anything is spent on it.
+    ///
+    /// # Errors
+    ///
+    /// A field that is needed and not there, a value that fits into no path or query.
+    pub fn check_payload(&self, payload: &Value) -> Result<(), RequestError> {
+        for at in &self.required {
+            if payload.pointer(at).is_none_or(Value::is_null) {
+                return Err(RequestError::new(at, "is needed by this operation"));
+            }
+        }
+        if self.method.has_body() && self.path_members().next().is_none() {
+            return Ok(());
+        }
+        let mut rest = payload.clone();
+        path::fill(&self.path, &mut rest)?;
+        match rest {
+            Value::Object(members) if !self.method.has_body() => path::query(&members).map(|_| ()),
+            _ => Ok(()),
         }
     }
 
@@ -295,6 +286,6 @@ impl Operation {
 
     /// Whether a slot is held until the effect ends.
     pub fn holds_slot(&self) -> bool {
-        matches!(self.completion, Completion::Callback { holds_slot: true, .. })
+        self.completion.owed().is_some_and(|owed| owed.holds_slot)
     }
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
 
 use super::{Auth, Operation, Profile};
 use crate::{
@@ -25,13 +26,17 @@ const ADDRESS_SECRET_MIN_BYTES: usize = 12;
 const KEY_MIN_BYTES: usize = 8;
 
 /// One place of a vendor, with a name of its own.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Target {
     /// Scheme, host and port, and a path prefix if there is one. A secret.
+    #[serde(deserialize_with = "crate::secret::deserialize")]
     pub base_url: SecretString,
     /// How calls are authenticated here; default as everywhere at the vendor.
+    #[serde(default)]
     pub auth: Option<Auth>,
     /// What can be done here; default, when empty, the vendor's operations.
+    #[serde(default)]
     pub operations: BTreeMap<OperationId, Operation>,
 }
 
@@ -130,11 +135,13 @@ impl Profile {
     /// Takes the secrets of the vendor and of all its targets out of a vendor's words: some gateways repeat in their errors
     /// what they were sent.
     pub fn redact(&self, words: &str) -> String {
-        let addresses = self.base_url.iter().chain(self.targets.values().map(|target| &target.base_url));
-        let parts = addresses.flat_map(|address| secret_parts(address.expose_secret()));
-        let keys = std::iter::once(&self.auth).chain(self.targets.values().filter_map(|target| target.auth.as_ref()));
-        let mut secrets: Vec<&str> = keys.filter_map(Auth::key).filter(|key| key.len() >= KEY_MIN_BYTES).collect();
-        secrets.extend(parts);
+        let auths = std::iter::once(&self.auth).chain(self.targets.values().filter_map(|target| target.auth.as_ref()));
+        let keys: Vec<_> = auths.flat_map(Auth::secrets).collect();
+        let keys = keys.iter().map(|key| key.expose_secret());
+        let mut secrets: Vec<&str> = keys.filter(|key| key.len() >= KEY_MIN_BYTES).collect();
+        for address in self.base_url.iter().chain(self.targets.values().map(|target| &target.base_url)) {
+            secrets.extend(secret_parts(address.expose_secret()));
+        }
         // One secret may be the beginning of another: the longer one goes first, or its end would stay.
         secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
         secrets.into_iter().fold(words.to_owned(), |words, secret| words.replace(secret, "<redacted>"))
