@@ -7,10 +7,11 @@ use std::{
 
 use actix::{Actor, Context, Handler, Message, MessageResult, ResponseFuture};
 use mainstay_actors::{
+    budget::{BudgetChange, LimitSnapshot},
     call::Call,
     fact::Event,
     ids::CallId,
-    kernel::{Incarnation, Resident},
+    kernel::{Incarnation, Lost, Resident},
     refusal::{Guard, Reason, Refusal},
 };
 
@@ -18,6 +19,7 @@ use tokio::sync::broadcast;
 
 use crate::{
     answer::{Answer, CallError, Completion},
+    controls::ControlError,
     debug::{GetSnapshot, Snapshot},
     error::NotOpen,
     handle::{Handle, Receipt},
@@ -52,6 +54,19 @@ pub struct Complete {
 
 impl Message for Complete {
     type Result = Result<(), NotOpen>;
+}
+
+/// Changes the budget of a vendor by hand; see [`BudgetControl`](crate::BudgetControl).
+#[derive(Debug, Clone)]
+pub struct AdjustBudget {
+    /// Whose.
+    pub vendor: String,
+    /// What, and why.
+    pub change: BudgetChange,
+}
+
+impl Message for AdjustBudget {
+    type Result = Result<LimitSnapshot, ControlError>;
 }
 
 /// Asks for every fact from now on; `None` once the runtime is gone.
@@ -141,6 +156,18 @@ impl Handler<Complete> for ApiActor {
                 Ok(handle) => handle.complete(call, completion).await,
                 Err(_) => Err(NotOpen { call }),
             }
+        })
+    }
+}
+
+impl Handler<AdjustBudget> for ApiActor {
+    type Result = ResponseFuture<Result<LimitSnapshot, ControlError>>;
+
+    fn handle(&mut self, AdjustBudget { vendor, change }: AdjustBudget, _: &mut Context<Self>) -> Self::Result {
+        let handle = self.handle_for("adjust_budget");
+        Box::pin(async move {
+            let handle = handle.map_err(|_| Lost::Stopped)?;
+            handle.budget(&vendor)?.make(change).await
         })
     }
 }

@@ -1,16 +1,19 @@
 //! What an operator changes while calls run: a lane or a vendor's gate is paused, resumed, resized; a breaker is held open,
-//! held closed, made to count only, or reset.
+//! held closed, made to count only, or reset; a budget is raised.
 //!
 //! A change is answered when it is in force. It waits for nobody: what is under way goes on, and after a lowering nothing
 //! starts until enough of it has ended. It is a fact ([`LimitsChanged`](mainstay_actors::fact::Fact::LimitsChanged), or
 //! [`BreakerModeChanged`](mainstay_actors::fact::Fact::BreakerModeChanged)), shows in the snapshot, survives a crash of its
 //! actor, and ends with the runtime: the next one begins with its configuration.
 
+mod budget;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix::{Addr, Handler, Message};
 use mainstay_actors::{
     breaker::{BadOrder, BreakerActor, BreakerSnapshot, Control, Order},
+    budget::{BudgetActor, BudgetChangeError},
     bulkhead::{BulkheadActor, ChangeError, GateChange, LaneChange, Rate, StrictWindow, VendorGateActor},
     fact::BreakerState,
     ids::{ActorId, Circuit, LaneId, VendorId},
@@ -20,11 +23,14 @@ use mainstay_actors::{
 
 use crate::{error::UnknownName, gateway::Gateway, handle::Handle, route::Route, verdict::CRASHES_MAX};
 
+pub use budget::BudgetControl;
+
 /// The actors of one vendor that an operator reaches.
 pub(crate) struct Controls {
     pub(crate) lanes: BTreeMap<LaneId, Addr<BulkheadActor>>,
     pub(crate) gate: Addr<VendorGateActor>,
     pub(crate) breakers: BTreeMap<Circuit, BreakerEnds>,
+    pub(crate) budget: Addr<BudgetActor>,
 }
 
 /// Where a breaker is told something, and where it is seen.
@@ -45,6 +51,12 @@ pub enum ControlError {
     /// The order has no end within a day, or no reason.
     #[error(transparent)]
     Order(#[from] BadOrder),
+    /// It asks the budget for something out of its range.
+    #[error(transparent)]
+    Budget(#[from] BudgetChangeError),
+    /// There is no such vendor.
+    #[error(transparent)]
+    Unknown(#[from] UnknownName),
     /// The actor crashed again and again with the change in hand, is down, or was stopped.
     #[error("the change was not made: {0}")]
     Lost(#[from] Lost),
@@ -97,7 +109,7 @@ impl LaneControl {
     }
 
     async fn change(&self, change: LaneChange) -> Result<(), ControlError> {
-        make(&self.gateway, &self.lane, &self.id, change).await
+        make(&self.gateway, &self.lane, &self.id, change, is_restarting).await
     }
 }
 
@@ -157,7 +169,7 @@ impl GateControl {
     }
 
     async fn change(&self, change: GateChange) -> Result<(), ControlError> {
-        make(&self.gateway, &self.gate, &self.id, change).await
+        make(&self.gateway, &self.gate, &self.id, change, is_restarting).await
     }
 }
 
@@ -320,18 +332,36 @@ fn find<'a>(gateway: &'a Gateway, vendor: &str) -> Result<(&'a VendorId, &'a Rou
     found.ok_or_else(|| UnknownName::new("vendor", vendor, gateway.routes.keys()))
 }
 
+fn is_restarting(error: &ChangeError) -> bool {
+    *error == ChangeError::Restarting
+}
+
 /// Asks for a change until it is answered: made twice it is made once.
-async fn make<A, M>(gateway: &Gateway, actor: &Addr<A>, id: &ActorId, change: M) -> Result<(), ControlError>
+async fn make<A, M, T, E>(
+    gateway: &Gateway,
+    actor: &Addr<A>,
+    id: &ActorId,
+    change: M,
+    restarting: impl Fn(&E) -> bool,
+) -> Result<T, ControlError>
 where
     A: Resident + Handler<M>,
-    M: Message<Result = Result<(), ChangeError>> + Clone + Send + 'static,
+    M: Message<Result = Result<T, E>> + Clone + Send + 'static,
+    T: Send + 'static,
+    E: Into<ControlError> + Send + 'static,
 {
     let mut crashes = 0;
     loop {
-        match gateway.ask_unless_down(actor, id, change.clone()).await {
-            Ok(Err(ChangeError::Restarting)) | Err(Lost::Crashed) if crashes < CRASHES_MAX => crashes += 1,
-            Ok(answer) => return Ok(answer?),
-            Err(lost) => return Err(lost.into()),
+        let answer = gateway.ask_unless_down(actor, id, change.clone()).await;
+        let again = match &answer {
+            Ok(Err(error)) => restarting(error),
+            Err(lost) => *lost == Lost::Crashed,
+            Ok(Ok(_)) => false,
+        };
+        if again && crashes < CRASHES_MAX {
+            crashes += 1;
+            continue;
         }
+        return answer?.map_err(Into::into);
     }
 }

@@ -127,7 +127,7 @@ impl Handle {
 
     /// The same as actix messages: [`MakeCall`](crate::MakeCall), [`Submit`](crate::Submit), [`Complete`](crate::Complete),
     /// [`GetSnapshot`](crate::debug::GetSnapshot), [`Subscribe`](crate::Subscribe),
-    /// [`GetDeadLetters`](crate::GetDeadLetters), [`Shutdown`](crate::Shutdown).
+    /// [`GetDeadLetters`](crate::GetDeadLetters), [`AdjustBudget`](crate::AdjustBudget), [`Shutdown`](crate::Shutdown).
     pub fn address(&self) -> Addr<ApiActor> {
         self.core.api.clone()
     }

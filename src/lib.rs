@@ -42,10 +42,10 @@ mod wiring;
 
 pub use alerts::{ALERTS_WAITING_MAX, Alert, AlertKind, AlertSink};
 pub use answer::{Answer, Because, CallError, Completion, Delivered, Source};
-pub use api::{ApiActor, Complete, GetDeadLetters, MakeCall, Shutdown, Submit, Subscribe};
+pub use api::{AdjustBudget, ApiActor, Complete, GetDeadLetters, MakeCall, Shutdown, Submit, Subscribe};
 pub use builder::Builder;
 pub use config::{RedriveConfig, RuntimeConfig, VendorConfig};
-pub use controls::{BreakerControl, ControlError, GateControl, LaneControl};
+pub use controls::{BreakerControl, BudgetControl, ControlError, GateControl, LaneControl};
 pub use debug::{DebugActor, GetSnapshot, Snapshot};
 pub use effects::OPEN_MAX;
 pub use error::{NotOpen, StartError, UnknownName, UnknownVendor};
@@ -57,11 +57,13 @@ pub use handle::{Handle, Receipt};
 pub use letters::{DeadLetters, LettersError};
 pub use mainstay_actors as actors;
 pub use mainstay_actors::{
+    budget::{Limit, Scope},
     call::{Call, OnDenied, Step},
     client::{Done, Failed, FunctionCall},
     credits::Credits,
     fact::{Event, Fact, FinalState},
     ids::{CallId, LaneId, OperationId, VendorId},
+    meter::{LimitId, Period, Whose},
     outcome::{Class, Effect},
     profile::{Clay, Operation, Profile, ProfileSpec, Repeat, Retell, Target},
     refusal::{Guard, Reason, Refusal},

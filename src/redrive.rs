@@ -238,7 +238,9 @@ fn not_done(gateway: &Gateway, because: &Because) -> Ended {
     let hopeless = match because {
         Because::Failed { class, .. } => matches!(class, Class::CallerError | Class::Auth),
         Because::Refused(refusal) => {
+            let no_reset_helps = refusal.retry_at.is_none() && matches!(refusal.reason, Reason::OverBudget { .. });
             refusal.is_callers_fault()
+                || no_reset_helps
                 || matches!(refusal.reason, Reason::Expired | Reason::Denied { .. } | Reason::CrashedTooOften { .. })
         }
     };

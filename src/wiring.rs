@@ -152,7 +152,7 @@ pub(crate) fn wire_guards(
     let has = |guard| chosen.contains(&guard);
     let mut next = exit;
     let budget = has(Guard::Budget).then(|| wiring.budget(next.clone()));
-    next = budget.as_ref().map_or(next, |(_, door)| door.clone());
+    next = budget.as_ref().map_or(next, |ends| ends.tickets.clone());
     let breaker = has(Guard::Breaker).then(|| wiring.breaker(&Circuit::default(), next.clone()));
     next = breaker.as_ref().map_or(next, |(_, door)| door.clone());
     let gate = has(Guard::Gate).then(|| wiring.gate([(Circuit::default(), next.clone())].into()));
@@ -165,7 +165,7 @@ pub(crate) fn wire_guards(
         lanes: lanes.iter().map(|lane| lane.shown.clone()).collect(),
         gate: gate.map(|gate| gate.shown),
         breaker: breaker.map(|(ends, _)| ends.shown),
-        budget: budget.map(|(shown, _)| shown),
+        budget: budget.map(|ends| ends.shown),
     };
     let mut doors: BTreeMap<_, _> = lanes.into_iter().map(|lane| (lane.name, lane.tickets)).collect();
     if doors.is_empty() {
@@ -186,9 +186,9 @@ struct Wiring<'a> {
 impl Wiring<'_> {
     fn wire(&self, kept: KeptKeys) -> Result<Wired, StartError> {
         let (client, to_client) = self.client()?;
-        let (budget, to_budget) = self.budget(to_client);
+        let budget = self.budget(to_client);
         let circuits = self.profile.circuits();
-        let breaker = |circuit: &Circuit| (circuit.clone(), self.breaker(circuit, to_budget.clone()));
+        let breaker = |circuit: &Circuit| (circuit.clone(), self.breaker(circuit, budget.tickets.clone()));
         let breakers: BTreeMap<_, _> = circuits.iter().map(breaker).collect();
         let gate = self.gate(breakers.iter().map(|(circuit, (_, door))| (circuit.clone(), door.clone())).collect());
         let lanes: Vec<_> = self.config.lanes.iter().map(|lane| self.lane(lane, gate.tickets.clone())).collect();
@@ -198,6 +198,7 @@ impl Wiring<'_> {
         let controls = Controls {
             lanes: lanes.iter().map(|lane| (lane.name.clone(), lane.address.clone())).collect(),
             gate: gate.address,
+            budget: budget.address,
             breakers: breakers.iter().map(|(circuit, (ends, _))| (circuit.clone(), ends.clone())).collect(),
         };
         let (keys, keys_shown) = self.keys(kept);
@@ -207,7 +208,7 @@ impl Wiring<'_> {
             lanes: lanes.iter().map(|lane| lane.shown.clone()).collect(),
             gate: gate.shown,
             breakers: breakers.values().map(|(ends, _)| ends.shown.clone()).collect(),
-            budget,
+            budget: budget.shown,
             client,
             keys: keys_shown,
             fallback: cache_shown,

@@ -228,6 +228,21 @@ pub enum Fact {
         /// `soft`, `hard`, `overage` or `exhausted`.
         mark: &'static str,
     },
+    /// An operator changed a budget: raised a limit until its reset, set what was spent, or lifted the vendor's *exhausted*.
+    BudgetChanged {
+        /// The vendor.
+        vendor: VendorId,
+        /// Which limit.
+        which: LimitId,
+        /// `raised`, `spent` or `reopened`.
+        what: &'static str,
+        /// Spent and reserved in the period.
+        used: Credits,
+        /// The limit of the period, as it is now.
+        limit: Credits,
+        /// Why.
+        reason: Arc<str>,
+    },
     /// A call went into the dead letter queue.
     DeadLettered {
         /// The vendor.

@@ -62,7 +62,7 @@ impl Wiring<'_> {
         self.config.functions.iter().filter_map(of).collect()
     }
 
-    pub(super) fn budget(&self, next: Door<Ticket>) -> (Published<BudgetSnapshot>, Door<Ticket>) {
+    pub(super) fn budget(&self, next: Door<Ticket>) -> BudgetEnds {
         let (now, wall) = (self.kit.clock.now(), self.kit.clock.wall());
         let ledger = Ledger::new(&self.config.budget, wall, now);
         let shown = Published::new(ledger.snapshot(&self.vendor, wall, now));
@@ -75,7 +75,7 @@ impl Wiring<'_> {
             shown: shown.clone(),
         };
         let vault = self.vault("budget", ledger, move |inc| BudgetActor::new(inc, parts.clone()));
-        (shown, vault.door(self.kit.mailbox_max))
+        BudgetEnds { tickets: vault.door(self.kit.mailbox_max), address: vault.address().clone(), shown }
     }
 
     pub(super) fn breaker(&self, circuit: &Circuit, next: Door<Ticket>) -> (BreakerEnds, Door<Ticket>) {
@@ -167,6 +167,12 @@ impl Wiring<'_> {
             }
         });
     }
+}
+
+pub(super) struct BudgetEnds {
+    pub(super) tickets: Door<Ticket>,
+    pub(super) address: Addr<BudgetActor>,
+    pub(super) shown: Published<BudgetSnapshot>,
 }
 
 pub(super) struct GateEnds {

@@ -4,6 +4,7 @@
 mod accidents;
 mod alerts;
 mod breaker;
+mod budgets;
 mod callers;
 mod controls;
 mod drain;

@@ -8,7 +8,9 @@ use std::{
 
 use actix::{Actor, Context, Handler};
 
-use super::{Ask, BudgetSnapshot, Ledger, Mark, Note, shelf::name_of};
+use super::{
+    Ask, BudgetChange, BudgetChangeError, BudgetSnapshot, Ledger, LimitSnapshot, Mark, Note, snapshot::name_of,
+};
 use crate::{
     clock::Clock,
     credits::Credits,
@@ -165,6 +167,29 @@ impl Handler<Hop<Ticket>> for BudgetActor {
             // Fenced: the successor has the mailbox, and this ticket was answered by its drop.
             let _ = self.admit(ticket, now);
         }
+    }
+}
+
+impl Handler<BudgetChange> for BudgetActor {
+    type Result = Result<LimitSnapshot, BudgetChangeError>;
+
+    fn handle(&mut self, change: BudgetChange, _: &mut Context<Self>) -> Self::Result {
+        self.inc.begin("BudgetChange", None);
+        let (now, wall) = (self.parts.clock.now(), self.parts.clock.wall());
+        let made = self.inc.commit(
+            |ledger| ledger.decide_change(&change, wall, now),
+            |ledger, force| force.map(|force| ledger.apply_change(force)),
+        );
+        let notes = made.map_err(|_| BudgetChangeError::Restarting)??;
+        let which = self.inc.read(|ledger| ledger.limit_of(&change.what));
+        let shown = self.inc.read(|ledger| ledger.show(&which, wall, now)).ok_or(BudgetChangeError::Restarting)?;
+        let (vendor, what) = (self.parts.vendor.clone(), change.what.as_str());
+        let (used, limit, reason) = (shown.settled.plus(shown.reserved), shown.limit, change.reason);
+        tracing::warn!(target: "mainstay::budget", %vendor, %which, what, %used, %limit, %reason,
+            "the budget of {vendor} was changed by hand: {what}");
+        self.parts.facts.state(Fact::BudgetChanged { vendor, which, what, used, limit, reason });
+        self.tell(notes, now);
+        Ok(shown)
     }
 }
 

@@ -13,7 +13,7 @@ pub(super) struct Book {
     /// By the configuration.
     amount: Credits,
     /// By an operator, until the reset.
-    pub(super) raised: Option<Credits>,
+    raised: Option<Credits>,
     pub(super) page: Page,
     /// Oldest first; only those that an end may still change or somebody may look up.
     past: VecDeque<Page>,
@@ -24,6 +24,10 @@ pub(super) struct Book {
 impl Book {
     pub(super) fn new(amount: Credits, page: Page, pace: Option<Pace>) -> Self {
         Self { amount, raised: None, page, past: VecDeque::new(), pace }
+    }
+
+    pub(super) fn is_raised(&self) -> bool {
+        self.raised.is_some()
     }
 
     pub(super) fn limit(&self) -> Credits {
@@ -40,6 +44,18 @@ impl Book {
         }
         self.past.retain(|page| page.span.date >= oldest);
         ended
+    }
+
+    /// Another limit until the reset; the configured one takes that back.
+    pub(super) fn raise(&mut self, to: Credits) {
+        self.raised = (to != self.amount).then_some(to);
+    }
+
+    /// So much was spent, whatever is written here. The pace begins anew: this was not spent now.
+    pub(super) fn set_spent(&mut self, spent: Credits, now: Instant) {
+        self.page.settled = spent;
+        self.page.overage = self.page.overage.min(spent);
+        self.pace = self.pace.as_ref().map(|_| Pace::begin(now, self.page.used()));
     }
 
     pub(super) fn sample(&mut self, now: Instant) {

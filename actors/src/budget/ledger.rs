@@ -113,6 +113,15 @@ impl Ledger {
         self.shelves.iter().find_map(|shelf| shelf.page(shelf.holder(which)?, date))
     }
 
+    /// The name of the account's own limit on the main meter.
+    pub fn first_limit(&self) -> LimitId {
+        self.shelves.first().map(Shelf::account_id).unwrap_or_default()
+    }
+
+    pub(super) fn lift_exhausted(&mut self) {
+        self.exhausted = None;
+    }
+
     /// Reservations held.
     pub fn outstanding(&self) -> usize {
         self.open.len()
@@ -192,7 +201,7 @@ impl Ledger {
         let mut worst = None;
         for (at, shelf) in self.shelves.iter().enumerate() {
             let Some(touch) = shelf.touch(ask, day.date) else { continue };
-            let span = turn.day.map_or(shelf.span(), |day| self.calendar.span(shelf.period, &day));
+            let span = turn.day.map_or(shelf.span, |day| self.calendar.span(shelf.period, &day));
             let Err(over) = shelf.admit(touch, ask.critical, &span) else { continue };
             // The caller hears of the limit that keeps it away longest: it is no use to come back before.
             let reset = over.reset.unwrap_or(Timestamp::MAX);
@@ -306,6 +315,13 @@ impl Ledger {
         if !known && let Some(first) = self.shelves.first() {
             notes.extend(first.note_of_account(Mark::Exhausted));
         }
+    }
+}
+
+impl Turn {
+    /// When it was decided.
+    pub(super) fn now(&self) -> Instant {
+        self.now
     }
 }
 

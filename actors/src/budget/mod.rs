@@ -47,6 +47,11 @@
 //! rather refuse than give one day's money twice. A restart of the process begins again from the clock and from
 //! [`used_before`](Limit::used_before).
 //!
+//! # An operator
+//!
+//! [`BudgetChange`] raises a limit until its reset, sets what was really spent (as the vendor's own page says), or lifts the
+//! vendor's *exhausted* after a top-up. It needs a reason, is a fact, and ends with the period or the process.
+//!
 //! # Limits and defaults
 //!
 //! | what | default | at the limit |
@@ -58,6 +63,7 @@
 //! | reservations, over all periods kept | 10,000 | refused: `budget reservations full` |
 //! | periods kept for late ends | 3 days, or 2 months | older reservations are written off as spent, their ends ignored |
 //! | the vendor's wait after *exhausted* | at most 31 days | longer waits are cut |
+//! | an operator's raise | until the reset | at most ten times the configured amount |
 //! | a forecast | the last hour's pace | says nothing before ten minutes |
 //! | denials in the log | one line a second | the rest are counted in the next line |
 //!
@@ -83,6 +89,7 @@ mod actor;
 mod ask;
 mod book;
 mod config;
+mod control;
 mod exhausted;
 mod forecast;
 mod ledger;
@@ -96,6 +103,7 @@ mod snapshot;
 pub use actor::{BudgetActor, BudgetParts};
 pub use ask::Ask;
 pub use config::{BudgetConfig, CRITICAL_LANE};
+pub use control::{BudgetChange, BudgetChangeError, BudgetWhat, Force, RAISE_MAX};
 pub use exhausted::EXHAUSTED_MAX;
 pub use forecast::Forecast;
 pub use ledger::{Ledger, Posting, Reserve, Turn};

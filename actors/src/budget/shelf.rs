@@ -8,10 +8,7 @@ use std::{
 
 use jiff::{Timestamp, civil::Date};
 
-use super::{
-    Ask, BudgetConfig, Limit, LimitSnapshot, Mark, Note, Own, Page, Scope, Span, book::Book, first_of, forecast::Pace,
-    snapshot::HOLDERS_SHOWN,
-};
+use super::{Ask, BudgetConfig, Limit, Mark, Note, Own, Page, Scope, Span, book::Book, first_of, forecast::Pace};
 use crate::{
     credits::Credits,
     ids::MeterId,
@@ -62,12 +59,12 @@ pub(super) struct Shelf {
     /// Ascending.
     soft_marks: Arc<[f64]>,
     critical_share: f64,
-    span: Span,
+    pub(super) span: Span,
     /// The first dates of the past periods that are kept, oldest first.
     kept: VecDeque<Date>,
-    books: BTreeMap<Arc<str>, Book>,
+    pub(super) books: BTreeMap<Arc<str>, Book>,
     /// The holders by what they use.
-    by_use: BTreeSet<(Credits, Arc<str>)>,
+    pub(super) by_use: BTreeSet<(Credits, Arc<str>)>,
 }
 
 impl Shelf {
@@ -112,8 +109,10 @@ impl Shelf {
     pub(super) fn admit(&self, touch: Touch<'_>, critical: bool, span: &Span) -> Result<(), Over> {
         let book = self.books.get(touch.holder);
         let turned = *span != self.span;
-        if book.is_none() && !turned && self.is_full() {
-            return Err(self.no_room());
+        if let Some(held) = self.has_no_room_for(touch.holder).filter(|_| !turned) {
+            let what = if self.scope == Scope::Tenant { "budget tenants" } else { "budget targets" };
+            let reason = Reason::Full { what, held, limit: HOLDERS_MAX };
+            return Err(Over { reason, reset: self.span.reset(), hard: false });
         }
         let page = book.filter(|_| !turned).map_or(Page::new(*span), |book| book.page);
         let whole = match book {
@@ -131,14 +130,13 @@ impl Shelf {
         Err(Over { reason, reset: span.reset().filter(|_| hard), hard })
     }
 
-    fn is_full(&self) -> bool {
-        self.scope != Scope::Account && self.books.len() >= HOLDERS_MAX && !self.books.values().any(Book::is_blank)
+    /// How many books there are, when there is no room for one of this holder.
+    pub(super) fn has_no_room_for(&self, holder: &str) -> Option<usize> {
+        (!self.books.contains_key(holder) && self.is_full()).then_some(self.books.len())
     }
 
-    fn no_room(&self) -> Over {
-        let what = if self.scope == Scope::Tenant { "budget tenants" } else { "budget targets" };
-        let reason = Reason::Full { what, held: self.books.len(), limit: HOLDERS_MAX };
-        Over { reason, reset: self.span.reset(), hard: false }
+    fn is_full(&self) -> bool {
+        self.scope != Scope::Account && self.books.len() >= HOLDERS_MAX && !self.books.values().any(Book::is_blank)
     }
 
     /// Begins a new period: what was reserved before it does not count in it.
@@ -196,10 +194,6 @@ impl Shelf {
         self.note(mark, ACCOUNT, self.account()?.used())
     }
 
-    pub(super) fn span(&self) -> Span {
-        self.span
-    }
-
     /// Enters an amount that was admitted.
     pub(super) fn reserve(&mut self, touch: Touch<'_>, now: Instant, notes: &mut Vec<Note>) {
         if !self.books.contains_key(touch.holder) {
@@ -251,6 +245,33 @@ impl Shelf {
         }
     }
 
+    /// Another limit until the reset; the configured one takes that back.
+    pub(super) fn raise(&mut self, holder: &str, to: Credits, now: Instant, notes: &mut Vec<Note>) {
+        self.change_book(holder, now, notes, |book| book.raise(to));
+    }
+
+    /// So much was spent, whatever is written here.
+    pub(super) fn set_spent(&mut self, holder: &str, spent: Credits, now: Instant, notes: &mut Vec<Note>) {
+        self.change_book(holder, now, notes, |book| book.set_spent(spent, now));
+    }
+
+    /// Changes the present period of one holder by hand. Marks that are not reached any more may be passed again.
+    fn change_book(&mut self, holder: &str, now: Instant, notes: &mut Vec<Note>, change: impl FnOnce(&mut Book)) {
+        if !self.books.contains_key(holder) {
+            self.open(holder, Credits::ZERO, now);
+        }
+        let marks = self.soft_marks.clone();
+        let Some(book) = self.books.get_mut(holder) else { return };
+        self.by_use.remove(&(book.page.used(), holder.into()));
+        change(book);
+        let (used, limit) = (book.page.used(), book.limit());
+        let reached = marks.iter().filter(|share| used >= part(limit, **share)).count();
+        book.page.soft_passed = book.page.soft_passed.min(reached);
+        book.page.hard = false;
+        self.by_use.insert((used, holder.into()));
+        self.note_soft_marks(holder, notes);
+    }
+
     fn note_soft_marks(&mut self, holder: &str, notes: &mut Vec<Note>) {
         loop {
             let Some(book) = self.books.get_mut(holder) else { return };
@@ -284,12 +305,6 @@ impl Shelf {
         Some(changed)
     }
 
-    /// The account's figures, or those of the holders that use most.
-    pub(super) fn shown(&self, at: (Instant, Timestamp)) -> Vec<LimitSnapshot> {
-        let most = self.by_use.iter().rev().take(HOLDERS_SHOWN);
-        most.filter_map(|(_, holder)| self.show(holder, at)).collect()
-    }
-
     /// Whose book a name stands for; `None` when this is not the limit that is meant.
     pub(super) fn holder<'a>(&self, which: &'a LimitId) -> Option<&'a str> {
         if which.meter != self.meter || which.period != self.period {
@@ -309,26 +324,6 @@ impl Shelf {
         self.books.get(holder)?.pages().find(|page| page.span.date == date)
     }
 
-    pub(super) fn show(&self, holder: &str, at: (Instant, Timestamp)) -> Option<LimitSnapshot> {
-        let book = self.books.get(holder)?;
-        let (page, limit, used, resets_at) = (&book.page, book.limit(), book.page.used(), self.span.reset());
-        let forecast = book.pace.as_ref().and_then(|pace| pace.outlook(at, used, limit, resets_at));
-        Some(LimitSnapshot {
-            which: self.id_of(holder),
-            span: name_of(self.period, self.span.date),
-            limit,
-            raised: book.raised.is_some(),
-            settled: page.settled,
-            reserved: page.reserved,
-            unknown: page.unknown,
-            overage: page.overage,
-            remaining: limit.minus(used),
-            used_ratio: used.as_decimal() / limit.as_decimal().max(f64::MIN_POSITIVE),
-            resets_at,
-            forecast,
-        })
-    }
-
     /// Begins a book, in the place of those that are blank if there are too many.
     fn open(&mut self, holder: &str, used_before: Credits, now: Instant) {
         if self.books.len() >= HOLDERS_MAX {
@@ -343,12 +338,27 @@ impl Shelf {
         self.books.insert(holder, Book::new(amount, page, pace));
     }
 
-    fn amount_of(&self, holder: &str) -> Credits {
+    pub(super) fn amount_of(&self, holder: &str) -> Credits {
         self.own.get(holder).map_or(self.amount, |own| own.amount)
     }
 
+    /// The name of the account's own.
+    pub(super) fn account_id(&self) -> LimitId {
+        LimitId::account(self.meter.clone(), self.period)
+    }
+
+    /// The name of it for everybody.
+    pub(super) fn name(&self) -> String {
+        let whose = match self.scope {
+            Scope::Account => "",
+            Scope::Tenant => " of each tenant",
+            Scope::Target => " of each target",
+        };
+        format!("{}{whose}", self.account_id())
+    }
+
     /// The name of the limit of one holder.
-    fn id_of(&self, holder: &str) -> LimitId {
+    pub(super) fn id_of(&self, holder: &str) -> LimitId {
         let whose = match self.scope {
             Scope::Account => Whose::Account,
             Scope::Tenant => Whose::Tenant(holder.into()),
@@ -356,15 +366,6 @@ impl Shelf {
             Scope::Target => Whose::Target(holder.into()),
         };
         LimitId { meter: self.meter.clone(), period: self.period, whose }
-    }
-}
-
-/// The period that begins with a date, as people write it.
-pub(super) fn name_of(period: Period, date: Date) -> String {
-    match period {
-        Period::Day => date.to_string(),
-        Period::Month => date.strftime("%Y-%m").to_string(),
-        Period::Lifetime => "lifetime".into(),
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 use serde::Serialize;
 
-use super::{Forecast, Ledger};
+use super::{Forecast, Ledger, shelf::Shelf};
 use crate::{
     credits::Credits,
     ids::{MeterId, VendorId},
-    meter::LimitId,
+    meter::{LimitId, Period},
 };
 
 /// How many tenants or targets of one limit are shown, those that use most.
@@ -97,5 +97,42 @@ impl Ledger {
             reservations: self.outstanding(),
             refused_total: self.refused_total(),
         }
+    }
+}
+
+impl Shelf {
+    /// The account's figures, or those of the holders that use most.
+    pub(super) fn shown(&self, at: (Instant, Timestamp)) -> Vec<LimitSnapshot> {
+        let most = self.by_use.iter().rev().take(HOLDERS_SHOWN);
+        most.filter_map(|(_, holder)| self.show(holder, at)).collect()
+    }
+
+    pub(super) fn show(&self, holder: &str, at: (Instant, Timestamp)) -> Option<LimitSnapshot> {
+        let book = self.books.get(holder)?;
+        let (page, limit, used, resets_at) = (&book.page, book.limit(), book.page.used(), self.span.reset());
+        let forecast = book.pace.as_ref().and_then(|pace| pace.outlook(at, used, limit, resets_at));
+        Some(LimitSnapshot {
+            which: self.id_of(holder),
+            span: name_of(self.period, self.span.date),
+            limit,
+            raised: book.is_raised(),
+            settled: page.settled,
+            reserved: page.reserved,
+            unknown: page.unknown,
+            overage: page.overage,
+            remaining: limit.minus(used),
+            used_ratio: used.as_decimal() / limit.as_decimal().max(f64::MIN_POSITIVE),
+            resets_at,
+            forecast,
+        })
+    }
+}
+
+/// The period that begins with a date, as people write it.
+pub(super) fn name_of(period: Period, date: Date) -> String {
+    match period {
+        Period::Day => date.to_string(),
+        Period::Month => date.strftime("%Y-%m").to_string(),
+        Period::Lifetime => "lifetime".into(),
     }
 }

@@ -58,6 +58,8 @@ impl Situation {
             Reason::NotWritten { .. } => (true, false),
             // The application's own rule would say no again; and what it forbids, nothing stands in for.
             Reason::Denied { .. } => (false, false),
+            // No reset would help: only a person does.
+            Reason::OverBudget { .. } if refusal.retry_at.is_none() => (true, false),
             // Too late to begin; an answer from here is still an answer.
             Reason::Expired => (true, false),
             _ => (true, true),

@@ -301,6 +301,29 @@ async fn a_crash_between_the_reservation_and_the_next_stage_refunds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn peers_b12_a_crash_between_reserve_and_settle_passes_no_limit_and_leaves_no_reservation_open() {
+    LocalSet::new()
+        .run_until(async {
+            let mut bench = Bench::new(12, Every::nth(2, "report"));
+            let (spent, _a) = bench.admitted(6).await;
+            let (lost, _b) = bench.admitted(6).await;
+            drop(lost);
+            bench.settle_down().await;
+            let (last, _c) = bench.admitted(6).await;
+            sent(spent).settle(outcome(Class::Success, Effect::Done, Some(6)));
+            bench.refused(1).await;
+            bench.settle_down().await;
+            sent(last).settle(outcome(Class::Success, Effect::Done, None));
+            bench.refused(1).await;
+            bench.settle_down().await;
+            assert_eq!((bench.figures(), bench.shown.get().reservations), ([12, 0, 0, 0], 0));
+            assert!(bench.vault.status().restarts >= 1);
+            bench.refused(1).await;
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_crash_after_a_report_was_applied_does_not_apply_it_again() {
     LocalSet::new()
         .run_until(async {

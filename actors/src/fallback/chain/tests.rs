@@ -55,6 +55,20 @@ fn a_denied_call_ends_as_on_denied_says_wherever_the_chain_has_its_queue() {
 }
 
 #[test]
+fn a_budget_that_is_never_reset_queues_nothing_for_its_reset() {
+    let amount = crate::credits::Credits::whole(1);
+    let reason =
+        Reason::OverBudget { which: Box::default(), asked: amount, settled: amount, reserved: amount, limit: amount };
+    let lifetime = Refusal::new(Guard::Budget, reason);
+    let denied = Situation::denied(&FallbackConfig::default(), &lifetime, OnDenied::Queue);
+    assert_eq!(walk(&ALL, denied, &ALL), tries(&[Cache, Local, DeadLetter]));
+    #[expect(clippy::disallowed_methods, reason = "a rule takes any moment")]
+    let tomorrow = lifetime.retry_at(std::time::Instant::now());
+    let denied = Situation::denied(&FallbackConfig::default(), &tomorrow, OnDenied::Queue);
+    assert_eq!(walk(&ALL, denied, &ALL), tries(&[Cache, Queue]));
+}
+
+#[test]
 fn only_the_kinds_that_the_configuration_lists_are_stood_in_for() {
     let config = FallbackConfig {
         on_classes: vec![Class::Server, Class::Auth],
