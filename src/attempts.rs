@@ -34,11 +34,15 @@ pub(crate) async fn run(gateway: &Gateway, route: &Route, operation: &Operation,
     loop {
         let attempt = AssertUnwindSafe(drive(gateway, route, operation, entry)).catch_unwind();
         let panic = match attempt.await {
-            Ok(judged) => return judged,
+            Ok(judged) => {
+                gateway.journal.judged(&entry.call, &judged.verdict);
+                return judged;
+            }
             Err(panic) => panic,
         };
         let detail = panic_text(&*panic);
-        tracing::error!(target: "mainstay::call", call = %entry.call.id, %detail, "an attempt loop panicked");
+        let vendor = &entry.call.vendor;
+        tracing::error!(target: "mainstay::call", %vendor, call = %entry.call.id, %detail, "the attempt loop of a call to {vendor} panicked");
         gateway.facts.state(Fact::AttemptLoopLost { call: entry.call.id, detail: detail.clone() });
         let lost = entry.note(|progress| {
             progress.loops_lost += 1;
@@ -83,7 +87,10 @@ async fn attempt_until_settled(
         let until = may_be_sent_until(gateway, operation, entry);
         let step = one_ticket(gateway, route, entry, until, claim.as_deref_mut()).await;
         let (outcome, lease) = match step {
-            Step::Settled(outcome, lease) => (outcome, lease),
+            Step::Settled(outcome, lease) => {
+                gateway.journal.timed_out(&entry.call, &outcome);
+                (outcome, lease)
+            }
             Step::Again => continue,
             Step::Stop(verdict) => return with_earlier(entry, verdict, earlier),
         };

@@ -186,7 +186,6 @@ impl OpenEffects {
             table.overdue += 1;
             drop(table);
             let vendor = open.call.vendor.clone();
-            tracing::warn!(target: "mainstay::effects", %vendor, %call, "the end of a call to {vendor} is overdue; its reservation counts as spent");
             end(open.lease, &Completion::happened(None));
             self.facts.state(Fact::CallbackOverdue { vendor, call });
         }

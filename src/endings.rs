@@ -76,7 +76,8 @@ async fn run_until_ended(mut unended: Unended) {
         Ok(end) => end,
         Err(panic) => {
             let problem = panic_text(&*panic).to_string();
-            tracing::error!(target: "mainstay::call", call = %call.id, %problem, "the end of a call panicked");
+            let vendor = &call.vendor;
+            tracing::error!(target: "mainstay::call", %vendor, call = %call.id, %problem, "the end of a call to {vendor} panicked");
             (Some(FinalState::Lost), Err(CallError::NotParked { call: call.id, problem }))
         }
     };
@@ -234,6 +235,7 @@ async fn not_done(
             }
         };
         if let Some(answer) = answer {
+            gateway.journal.fell_back(call, &answer);
             finish(claim, End::Free).await;
             let state = if step == Step::Cache { FinalState::Cached } else { FinalState::Local };
             return (Some(state), Ok(answer));
@@ -267,7 +269,11 @@ async fn parked(
     let letter = parked.id;
     finish(claim, End::Parked(Shared::Parked { call: call.id, letter, because: because.clone() })).await;
     match due {
-        Some(due) => (Some(FinalState::Queued), Ok(Answer::Queued { letter, due, because })),
+        Some(due) => {
+            let answer = Answer::Queued { letter, due, because };
+            gateway.journal.fell_back(call, &answer);
+            (Some(FinalState::Queued), Ok(answer))
+        }
         None => (Some(FinalState::DeadLettered), Err(CallError::DeadLettered { call: call.id, letter, because })),
     }
 }
@@ -317,7 +323,8 @@ fn from_local(route: &Route, entry: &Entry, because: &Because) -> Option<Answer>
     match fallback::run_local(local, &entry.call.payload) {
         Ok(body) => Some(Answer::Local { body: body?, because: because.clone() }),
         Err(panic) => {
-            tracing::error!(target: "mainstay::fallback", call = %entry.call.id, %panic, "the local function panicked");
+            let vendor = &entry.call.vendor;
+            tracing::error!(target: "mainstay::fallback", %vendor, call = %entry.call.id, %panic, "the local function of {vendor} panicked");
             None
         }
     }

@@ -23,6 +23,7 @@ use crate::{
     entry::{CallResult, Entry, Origin},
     facts::FactBus,
     guardrail::Guardrail,
+    journal::Journal,
     live::{LiveCalls, NotTaken},
     payload::{self, PAYLOAD_DEPTH_MAX},
     route::Route,
@@ -50,6 +51,7 @@ pub(crate) struct Gateway {
     pub(crate) hazard: Arc<dyn Hazard>,
     pub(crate) live: LiveCalls,
     pub(crate) guardrails: Vec<Guardrail>,
+    pub(crate) journal: Arc<Journal>,
 }
 
 /// A caller's hold on its call.
@@ -77,7 +79,7 @@ impl Gateway {
             }
             Err(refusal) => {
                 self.tally.refused_at_once(vendor.as_ref());
-                tracing::debug!(target: "mainstay::gateway", %refusal, "a call was refused at the door");
+                self.journal.refused_at_the_door(vendor.as_ref(), &refusal);
                 Err(refusal)
             }
         }

@@ -20,6 +20,7 @@ mod gateway;
 mod guardrail;
 mod guards;
 mod handle;
+mod journal;
 mod kept;
 mod letters;
 mod live;
@@ -54,6 +55,7 @@ pub use gateway::{DEADLINE_MAX, KEY_MAX_BYTES};
 pub use guardrail::Guardrail;
 pub use guards::{Admission, Guards, GuardsBuilder, GuardsError, GuardsSnapshot, Pass};
 pub use handle::{Handle, Receipt};
+pub use journal::LOG_EVERY;
 pub use letters::{DeadLetters, LettersError};
 pub use mainstay_actors as actors;
 pub use mainstay_actors::{

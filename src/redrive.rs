@@ -141,7 +141,8 @@ async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter) -> Found {
 
 /// The task panicked behind its attempts: what they did is not known any more.
 fn lost(entry: &Entry, detail: &str) -> (FinalState, Ended) {
-    tracing::error!(target: "mainstay::call", call = %entry.call.id, %detail, "the end of a parked call panicked");
+    let vendor = &entry.call.vendor;
+    tracing::error!(target: "mainstay::call", %vendor, call = %entry.call.id, %detail, "the end of a parked call to {vendor} panicked");
     (FinalState::Unknown, unknown(Failure::new(Class::Abandoned, None, detail)))
 }
 

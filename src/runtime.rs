@@ -33,6 +33,7 @@ use crate::{
     error::StartError,
     gateway::Gateway,
     handle::Handle,
+    journal::Journal,
     letters::state_of,
     live::LiveCalls,
     placement::Places,
@@ -196,6 +197,7 @@ impl<'a> Starting<'a> {
             tasks: self.places.tasks(),
             hazard: runtime.hazard.clone(),
             guardrails: runtime.guardrails.clone(),
+            journal: Journal::of(&self.kit.facts, runtime.clock.clone()),
         });
         for (vendor, letters) in inherited {
             let LetterCounts { dead, later, unknown, .. } = letters;
@@ -300,6 +302,8 @@ impl<'a> Starting<'a> {
         let tasks = self.places.tasks();
         let of_sweep = gateway.clone();
         tasks.spawn(Box::pin(async move { of_sweep.live.until_stopped(of_sweep.effects.sweep()).await }));
+        let of_journal = gateway.clone();
+        tasks.spawn(Box::pin(async move { of_journal.live.until_stopped(of_journal.journal.sum_up()).await }));
         let held = Held { _watchdog: watchdog, places: self.places, store_thread: self.store_thread };
         let core = Arc::new(Core {
             gateway,
@@ -368,6 +372,7 @@ impl Core {
         self.gateway.live.stop_tasks();
         self.tree.stop_all();
         self.gateway.facts.deafen();
+        self.gateway.journal.last_words();
         self.store.close();
         #[cfg(feature = "debug-http")]
         if let Some(http) = &self.http {

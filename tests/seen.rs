@@ -259,9 +259,9 @@ mod endpoint {
 mod words {
     use std::{
         collections::BTreeSet,
-        fs, io,
+        fs,
         path::Path,
-        sync::{Arc, LazyLock, Mutex},
+        sync::{Arc, LazyLock},
         time::Duration,
     };
 
@@ -277,46 +277,11 @@ mod words {
         testing::{Chaos, ClayConfig, Episode, Fault, RetellConfig, Script, Simulator, SimulatorConfig, Vendor},
     };
     use serde_json::json;
-    use tracing_subscriber::fmt::MakeWriter;
 
     use crate::{
         live::{PATIENCE, TWO, quick, retell_with_key, soon},
-        support::{Reply, Wire, clay, lead, ok, paused, start, until},
+        support::{Reply, Wire, clay, lead, log::LOG, ok, paused, start, until},
     };
-
-    /// Every line of every target of ours, down to TRACE.
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl MakeWriter<'_> for Log {
-        type Writer = Self;
-        fn make_writer(&self) -> Self {
-            self.clone()
-        }
-    }
-
-    impl Log {
-        fn lines(&self) -> Vec<String> {
-            String::from_utf8_lossy(&self.0.lock().unwrap()).lines().map(ToOwned::to_owned).collect()
-        }
-    }
-
-    static LOG: LazyLock<Log> = LazyLock::new(|| {
-        let log = Log::default();
-        let subscriber = tracing_subscriber::fmt().with_env_filter("mainstay=trace").with_ansi(false);
-        subscriber.with_writer(log.clone()).init();
-        log
-    });
 
     #[test]
     fn an_opening_breaker_is_said_once_at_warn_with_the_vendors_name() {
@@ -337,8 +302,11 @@ mod words {
             }
             assert_eq!(opened, 1);
             assert!(wire.count() < 40);
-            let said: Vec<_> =
-                LOG.lines().into_iter().filter(|line| line.contains("clay-opens circuit OPEN")).collect();
+            let said: Vec<_> = LOG
+                .lines()
+                .into_iter()
+                .filter(|line| line.contains("the circuit breaker of clay-opens opened, calls are refused"))
+                .collect();
             assert_eq!(said.len(), 1, "{said:#?}");
             assert!(said[0].contains(" WARN ") && said[0].contains("mainstay::breaker:"), "{}", said[0]);
             // And its way back, once each, without alarm.
@@ -346,11 +314,11 @@ mod words {
             tokio::time::sleep(Duration::from_secs(3_600)).await;
             mainstay.call(Call::new("clay-opens", "push-row", lead(99))).await.unwrap();
             until(&mainstay, |s| s.vendors["clay-opens"].breakers[0].state == BreakerState::Closed).await;
-            for word in ["HALF-OPEN", "CLOSED"] {
+            for word in ["is half-open, a probe may pass", "closed, calls pass again"] {
                 let said: Vec<_> = LOG
                     .lines()
                     .into_iter()
-                    .filter(|line| line.contains(&format!("clay-opens circuit {word}")))
+                    .filter(|line| line.contains(&format!("the circuit breaker of clay-opens {word}")))
                     .collect();
                 assert_eq!(said.len(), 1, "{said:#?}");
                 assert!(said[0].contains(" INFO "), "{}", said[0]);

@@ -58,6 +58,11 @@ impl<K: Ord + Clone> Seldom<K> {
         Some(0)
     }
 
+    /// When the first of them are owed.
+    pub fn due(&self) -> Option<Instant> {
+        self.held.values().filter(|held| held.left_out > 0).map(|held| held.quiet_until).min()
+    }
+
     /// Those of which some were left out in a period that is over, with their number: nothing is left out for good. A new
     /// period begins for them; those that were quiet are forgotten.
     pub fn owed(&mut self, now: Instant) -> Vec<(K, u64)> {
@@ -96,9 +101,9 @@ mod tests {
         let (mut seldom, now) = (Seldom::new(PERIOD), some_moment());
         let said: Vec<_> = (0..1_000).filter_map(|_| seldom.admit(now, "a")).collect();
         assert_eq!(said, [0]);
-        assert_eq!(seldom.owed(now + PERIOD / 2), []);
+        assert_eq!((seldom.due(), seldom.owed(now + PERIOD / 2)), (Some(now + PERIOD), vec![]));
         assert_eq!(seldom.owed(now + PERIOD), [("a", 999)]);
-        assert_eq!(seldom.owed(now + 2 * PERIOD), []);
+        assert_eq!((seldom.due(), seldom.owed(now + 2 * PERIOD)), (None, vec![]));
         assert_eq!(seldom.admit(now + 2 * PERIOD, "a"), Some(0));
     }
 

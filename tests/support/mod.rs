@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may")]
 
+pub mod log;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     future::Future,

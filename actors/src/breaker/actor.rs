@@ -164,22 +164,22 @@ impl Resident for BreakerActor {
     }
 }
 
-/// One line for each notice; changes of state in the seeds' words.
+/// One line for each notice, which comes once per change.
 fn log(vendor: &VendorId, circuit: &Circuit, notice: &Notice) {
     let whose = circuit.named(vendor.as_str());
     match notice {
         Notice::Changed(change) => log_change(vendor, circuit, change),
         Notice::Mode { mode: BreakerMode::Automatic, reason, .. } => tracing::info!(
             target: "mainstay::breaker", %vendor, %circuit, reason = &**reason,
-            "{whose} circuit decides by its rules again"
+            "the circuit breaker of {whose} decides by its rules again"
         ),
         Notice::Mode { mode, reason, .. } => tracing::warn!(
             target: "mainstay::breaker", %vendor, %circuit, reason = &**reason,
-            "{whose} circuit is {mode} by an operator"
+            "the circuit breaker of {whose} is {mode} by an operator"
         ),
         Notice::WouldOpen { cause, figures: Figures { failures, slow, calls, limit }, .. } => tracing::warn!(
             target: "mainstay::breaker", %vendor, %circuit, cause = &**cause, failures, slow, calls, limit,
-            "{whose} circuit would be OPEN - but only counts, by an operator's order"
+            "the circuit breaker of {whose} would have opened, but only counts, by an operator's order: {cause}"
         ),
     }
 }
@@ -191,15 +191,15 @@ fn log_change(vendor: &VendorId, circuit: &Circuit, change: &Transition) {
     match change.to {
         BreakerState::Open => tracing::warn!(
             target: "mainstay::breaker", %vendor, %circuit, generation, cause, failures, slow, calls, limit,
-            "{whose} circuit OPEN - requests failing fast"
+            "the circuit breaker of {whose} opened, calls are refused: {cause}"
         ),
         BreakerState::HalfOpen => tracing::info!(
             target: "mainstay::breaker", %vendor, %circuit, generation, cause, failures, slow, calls, limit,
-            "{whose} circuit HALF-OPEN - testing recovery"
+            "the circuit breaker of {whose} is half-open, a probe may pass: {cause}"
         ),
         BreakerState::Closed => tracing::info!(
             target: "mainstay::breaker", %vendor, %circuit, generation, cause, failures, slow, calls, limit,
-            "{whose} circuit CLOSED - normal operation"
+            "the circuit breaker of {whose} closed, calls pass again: {cause}"
         ),
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     kernel::{Door, Fenced, Hop, Incarnation, Published, Resident},
     meter::LimitId,
     profile::Profile,
-    refusal::{Guard, Refusal},
+    refusal::Guard,
     ticket::{Grant, Ticket},
 };
 
@@ -48,14 +48,13 @@ pub struct BudgetParts {
 pub struct BudgetActor {
     inc: Incarnation<Self>,
     parts: BudgetParts,
-    denials: Seldom<Refusal>,
     overages: Seldom<Credits>,
 }
 
 impl BudgetActor {
     /// One incarnation.
     pub fn new(inc: Incarnation<Self>, parts: BudgetParts) -> Self {
-        Self { inc, parts, denials: Seldom::default(), overages: Seldom::default() }
+        Self { inc, parts, overages: Seldom::default() }
     }
 
     /// Reserves for the ticket and lets it go on, or refuses it. Fenced, the ticket is dropped, which answers it.
@@ -76,8 +75,7 @@ impl BudgetActor {
                 }
             }
             Err(refusal) => {
-                ticket.refuse(refusal.clone());
-                self.denials.hold(refusal);
+                ticket.refuse(refusal);
                 self.tell(notes, now);
             }
         }
@@ -136,10 +134,6 @@ impl BudgetActor {
 
     fn log_seldom(&mut self, now: Instant) {
         let vendor = &self.parts.vendor;
-        if let Some((denied, last)) = self.denials.take(now) {
-            tracing::warn!(target: "mainstay::budget", %vendor, denied, reason = %last.reason,
-                "calls to {vendor} were refused by its budget");
-        }
         if let Some((calls, excess)) = self.overages.take(now) {
             tracing::warn!(target: "mainstay::budget", %vendor, calls, last_excess = %excess,
                 "calls to {vendor} cost more than was reserved for them");
@@ -209,7 +203,7 @@ impl Resident for BudgetActor {
     fn next_deadline(&self) -> Option<Instant> {
         let (reset, due) = self.inc.read(|ledger| (ledger.today().end, ledger.due()));
         let reset = Some(self.parts.clock.instant_of(reset));
-        [reset, due, self.denials.due(), self.overages.due()].into_iter().flatten().min()
+        [reset, due, self.overages.due()].into_iter().flatten().min()
     }
 
     fn on_deadline(&mut self, _ctx: &mut Context<Self>) {

@@ -87,10 +87,6 @@ impl BulkheadActor {
 
     fn tell(&self, refused: u64) {
         let (vendor, lane) = (&self.parts.vendor, &self.lane);
-        tracing::warn!(
-            target: "mainstay::lane", %vendor, %lane, refused,
-            "{vendor} lane {lane} is full and refuses calls: offer less, or spread it over time"
-        );
         self.parts.facts.state(Fact::LaneSaturated { vendor: vendor.clone(), lane: lane.clone(), refused });
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     grant::GrantReport,
     ids::OperationId,
     kernel::{Hop, Incarnation, Published, Resident, Spawn},
-    outcome::{Class, Effect, Outcome},
+    outcome::{Class, Outcome},
     profile::{Operation, Profile},
     refusal::{Guard, Reason, Refusal},
     ticket::{Grant, Ticket},
@@ -168,12 +168,6 @@ async fn attempt(parts: ClientParts, operation: Operation, ticket: Ticket, way: 
         target: "mainstay::client", vendor = %parts.profile.vendor, call = %ticket.call().id, attempt = ticket.attempt(),
         class = %outcome.class, effect = ?outcome.effect, status = outcome.status, elapsed_ms, "the attempt ended"
     );
-    if let Some(phase) = outcome.phase {
-        tracing::warn!(
-            target: "mainstay::client", vendor = %parts.profile.vendor, call = %ticket.call().id, operation = %ticket.call().operation,
-            ?phase, sent = outcome.effect != Effect::None, elapsed_ms, "{} did not answer in time", parts.profile.vendor
-        );
-    }
     parts.facts.state(Fact::AttemptEnded {
         vendor: parts.profile.vendor.clone(),
         operation: ticket.call().operation.clone(),

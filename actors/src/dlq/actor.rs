@@ -78,7 +78,7 @@ impl DlqActor {
         self.parts.clock.now() + self.parts.config.lease
     }
 
-    /// Says once what a change meant.
+    /// States once what a change meant.
     fn say(&self, meant: Meant) {
         let vendor = match meant {
             Meant::Nothing => return,
@@ -93,12 +93,10 @@ impl DlqActor {
                 entry.vendor
             }
             Meant::Delivered(Entry { vendor, call, id: letter, .. }) => {
-                tracing::info!(target: "mainstay::dlq", %vendor, %call, %letter, "a parked call to {vendor} was done");
                 self.parts.facts.state(Fact::Reprocessed { vendor: vendor.clone(), call, letter });
                 vendor
             }
             Meant::Purged(Entry { vendor, call, id: letter, .. }) => {
-                tracing::warn!(target: "mainstay::dlq", %vendor, %call, %letter, "a parked call to {vendor} was purged");
                 self.parts.facts.state(Fact::Purged { vendor: vendor.clone(), call, letter });
                 vendor
             }
@@ -110,19 +108,14 @@ impl DlqActor {
     fn say_parked(&self, entry: &Entry) {
         let (vendor, state) = (&entry.vendor, &entry.state);
         let total = self.inc.read(|index| index.count(vendor, state.kind));
-        let (kind, class, call, letter) = (state.kind.as_str(), state.error.class, entry.call, entry.id);
-        tracing::warn!(target: "mainstay::dlq", %vendor, %call, %letter, kind, %class, total, "a call to {vendor} was parked");
+        let (class, call, letter) = (state.error.class, entry.call, entry.id);
         if state.kind == Kind::Dead {
             self.parts.facts.state(Fact::DeadLettered { vendor: vendor.clone(), call, letter, class, total });
         }
     }
 
     fn say_given_up(&self, Entry { id: letter, vendor, call, state, .. }: &Entry) {
-        let (class, attempts, requests) = (state.error.class, state.attempts, state.requests);
-        tracing::error!(
-            target: "mainstay::dlq", %vendor, %call, %letter, %class, attempts, requests,
-            "a parked call to {vendor} is given up: it is not tried by itself any more"
-        );
+        let (class, attempts) = (state.error.class, state.attempts);
         let (vendor, call, letter) = (vendor.clone(), *call, *letter);
         self.parts.facts.state(Fact::GivenUp { vendor, call, letter, class, attempts });
     }

@@ -16,7 +16,7 @@ use crate::{
     kernel::{Child, Hazard, Launch, Vault, Worker, testing::Restarts},
     outcome::{Class, Effect, Outcome},
     profile::Clay,
-    refusal::Reason,
+    refusal::{Reason, Refusal},
     ticket::{Lease, Reply},
 };
 
@@ -435,7 +435,7 @@ async fn the_critical_lane_has_its_share_when_the_others_have_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_of_denials_is_one_line_a_second() {
+async fn a_flood_of_overages_is_one_line_a_second() {
     let mut seldom = Seldom::default();
     let start = clock::now();
     let mut lines = Vec::new();
