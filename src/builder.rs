@@ -28,6 +28,12 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// What a configuration file says.
+    #[cfg(feature = "settings")]
+    pub(crate) fn of(runtime: RuntimeConfig, vendors: Vec<VendorConfig>) -> Self {
+        Self { runtime, vendors }
+    }
+
     /// Adds a vendor.
     pub fn vendor(mut self, vendor: VendorConfig) -> Self {
         self.vendors.push(vendor);

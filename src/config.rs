@@ -27,9 +27,20 @@ use mainstay_actors::{
 };
 use reqwest::Url;
 use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use runtime::{RedriveConfig, RuntimeConfig};
+
+/// The two sets of numbers that the documents this comes from have for any vendor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preset {
+    /// Half of at least 10 calls opens the breaker for 30 s; five attempts of a parked call.
+    Patterns,
+    /// The same, and five failures in a row open it for 15 minutes; three attempts.
+    Credit,
+}
 
 /// One vendor: its interface, its limits, and what stands in for it.
 #[derive(Clone)]
@@ -183,6 +194,17 @@ impl VendorConfig {
             Err(error) => Some(error.to_string()),
         };
         self.misnamed.extend(misnamed.map(|problem| (name.to_owned(), problem)));
+        self
+    }
+
+    /// Takes the breaker and the attempts of parked calls from one of the two documents this comes from.
+    #[must_use]
+    pub fn preset(mut self, preset: Preset) -> Self {
+        let longest = self.longest_timeout();
+        (self.breaker, self.letters) = match preset {
+            Preset::Patterns => (BreakerConfig::patterns(longest), LetterConfig::patterns()),
+            Preset::Credit => (BreakerConfig::credit(longest), LetterConfig::credit()),
+        };
         self
     }
 

@@ -25,7 +25,7 @@ pub enum StartError {
     Http(String),
 }
 
-fn lines(faults: &[Fault]) -> String {
+pub(crate) fn lines(faults: &[Fault]) -> String {
     faults.iter().map(|fault| format!("\n  {fault}")).collect()
 }
 

@@ -33,6 +33,8 @@ mod redrive;
 mod restore;
 mod route;
 mod runtime;
+#[cfg(feature = "settings")]
+pub mod settings;
 pub mod store;
 pub mod supervision;
 mod tally;
@@ -45,7 +47,7 @@ pub use alerts::{ALERTS_WAITING_MAX, Alert, AlertKind, AlertSink};
 pub use answer::{Answer, Because, CallError, Completion, Delivered, Source};
 pub use api::{AdjustBudget, ApiActor, Complete, GetDeadLetters, MakeCall, Shutdown, Submit, Subscribe};
 pub use builder::Builder;
-pub use config::{RedriveConfig, RuntimeConfig, VendorConfig};
+pub use config::{Preset, RedriveConfig, RuntimeConfig, VendorConfig};
 pub use controls::{BreakerControl, BudgetControl, ControlError, GateControl, LaneControl};
 pub use debug::{DebugActor, GetSnapshot, Snapshot};
 pub use effects::OPEN_MAX;

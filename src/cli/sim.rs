@@ -1,17 +1,36 @@
 //! `mainstay sim`: the vendors, to develop against.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write as _},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use mainstay::testing::{Script, Simulator, SimulatorConfig};
 
+/// One of the vendors it plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Face {
+    Clay,
+    Retell,
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Sim {
+    /// Whose address is printed; default all.
+    #[arg(long)]
+    vendor: Option<Face>,
     /// Where it listens.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
     /// What goes wrong: a JSON file with `seed` and `episodes`, as documented at `mainstay::testing::Script`.
     #[arg(long)]
     script: Option<PathBuf>,
+    /// A file for the vendors' own ledger, written at the end: one request a line.
+    #[arg(long)]
+    ledger: Option<PathBuf>,
     /// What delays, costs and ids depend on.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -21,7 +40,7 @@ pub(crate) struct Sim {
 }
 
 impl Sim {
-    pub(crate) async fn run(self) -> Result<(), Box<dyn std::error::Error>> {
+    pub(crate) async fn run(self) -> Result<ExitCode, Box<dyn std::error::Error>> {
         let script = match &self.script {
             Some(file) => {
                 let text = std::fs::read(file).map_err(|error| format!("--script {}: {error}", file.display()))?;
@@ -33,11 +52,41 @@ impl Sim {
         config.clay.callback_url.clone_from(&self.callback_url);
         config.retell.callback_url = self.callback_url;
         let vendors = Simulator::start(config).map_err(|error| format!("--listen {}: {error}", self.listen))?;
-        println!("clay webhook  {}", vendors.clay_url());
-        println!("retell        {} (API key key_test)", vendors.retell_url());
+        if self.vendor.is_none_or(|face| face == Face::Clay) {
+            println!("clay webhook  {}", vendors.clay_url());
+        }
+        if self.vendor.is_none_or(|face| face == Face::Retell) {
+            println!("retell        {} (API key key_test)", vendors.retell_url());
+        }
         println!("ledger        {}/__ledger", vendors.base_url());
-        tokio::signal::ctrl_c().await?;
+        until_told_to_end().await?;
+        if let Some(file) = &self.ledger {
+            write_ledger(&vendors, file).map_err(|error| format!("--ledger {}: {error}", file.display()))?;
+        }
         vendors.stop().await;
-        Ok(())
+        Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Ctrl-C, or the signal that a supervisor of processes sends.
+async fn until_told_to_end() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let mut told = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            _ = told.recv() => Ok(()),
+            ended = tokio::signal::ctrl_c() => ended,
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}
+
+fn write_ledger(vendors: &Simulator, file: &Path) -> io::Result<()> {
+    let mut to = BufWriter::new(File::create(file)?);
+    for entry in vendors.ledger() {
+        serde_json::to_writer(&mut to, &entry)?;
+        writeln!(to)?;
+    }
+    to.flush()
 }

@@ -9,6 +9,7 @@ use mainstay_actors::{
     health::HealthConfig,
     kernel::{Hazard, NoHazard},
 };
+use serde::{Deserialize, Serialize};
 
 use crate::{
     alerts::AlertSink,
@@ -19,15 +20,18 @@ use crate::{
 };
 
 /// How parked calls are done again: each vendor's by themselves, those that are due longest first.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct RedriveConfig {
     /// How many parked calls of one vendor are tried at a time. 1 to 1,000; default 8, ours. They pay and wait like everybody
     /// else.
     pub at_a_time: usize,
     /// Time between the begins of two parked calls of one vendor. 0 to 1 h; default 200 ms (seed B).
+    #[serde(with = "mainstay_actors::duration")]
     pub pace: Duration,
     /// How often due calls are looked for when nothing wakes the redrive; default 1 s, ours.
+    #[serde(with = "mainstay_actors::duration")]
     pub every: Duration,
 }
 
