@@ -61,12 +61,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         enricher.send(Enrich("widgets.example")).await?;
         enricher.send(Enrich("")).await?;
 
-        while vendors.totals().clay.effects < 3 {
+        let mut taken = 0;
+        while taken < 3 {
+            taken = mainstay.send(GetSnapshot).await?.map_or(taken, |snapshot| snapshot.calls.delivered);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        if let Some(snapshot) = mainstay.send(GetSnapshot).await? {
-            println!("rows taken: {}", snapshot.calls.delivered);
-        }
+        println!("rows taken: {taken}");
         let report = mainstay.send(Shutdown { deadline: Duration::from_secs(5) }).await?;
         println!("drained: {}", report.is_some_and(|report| report.drained));
         Ok(())
