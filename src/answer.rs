@@ -160,6 +160,17 @@ pub enum Source {
     Local,
 }
 
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Vendor => "vendor",
+            Self::Cache => "cache",
+            Self::Queue => "queue",
+            Self::Local => "local function",
+        })
+    }
+}
+
 impl Answer {
     /// Who answered. Everybody but the vendor is a fallback.
     pub fn source(&self) -> Source {
@@ -341,6 +352,10 @@ mod tests {
     fn an_answer_says_its_source_its_age_and_the_first_error() {
         let answer = cached(json!({}));
         assert_eq!((answer.source(), answer.age()), (Source::Cache, Some(Duration::from_secs(60))));
+        assert_eq!(
+            (answer.source().to_string(), Staleness::VeryStale.to_string()),
+            ("cache".into(), "very stale".into())
+        );
         assert_eq!(answer.because().map(ToString::to_string).as_deref(), Some("server: 500"));
     }
 }

@@ -165,7 +165,7 @@ pub enum Reason {
         limit: u32,
     },
     /// A budget limit would be passed.
-    #[error("budget: {asked} asked, {settled} spent and {reserved} reserved of {limit} {which}")]
+    #[error("{asked} asked, {settled} spent and {reserved} reserved of {limit} {which}")]
     OverBudget {
         /// Which limit: meter, period, and whose.
         which: Box<LimitId>,

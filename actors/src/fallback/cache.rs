@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    io,
+    fmt, io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,6 +24,16 @@ pub enum Staleness {
     Stale,
     /// Younger than `keep_for`.
     VeryStale,
+}
+
+impl fmt::Display for Staleness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fresh => "fresh",
+            Self::Stale => "stale",
+            Self::VeryStale => "very stale",
+        })
+    }
 }
 
 /// A remembered answer. It is the vendor's answer of then, whole and by itself: nothing of the caller's is in it.

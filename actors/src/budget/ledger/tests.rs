@@ -131,10 +131,7 @@ fn a_refusal_says_the_figures_and_when_the_day_is_over() {
     desk.end(spent, done(Some(290)));
     desk.reserve(206);
     let refusal = desk.refuse(6);
-    assert_eq!(
-        refusal.to_string(),
-        "refused by the budget: budget: 6 asked, 290 spent and 206 reserved of 500 credits a day"
-    );
+    assert_eq!(refusal.to_string(), "refused by the budget: 6 asked, 290 spent and 206 reserved of 500 credits a day");
     assert_eq!(refusal.retry_after(desk.now), Some(Duration::from_secs(4 * 3600)));
 }
 
@@ -415,7 +412,7 @@ fn a_call_that_one_limit_refuses_is_entered_in_none() {
     let mut desk = Desk::with(&several());
     desk.ask(tenant("blue", 40)).0.unwrap();
     let refusal = desk.ask(tenant("blue", 1)).0.unwrap_err();
-    let words = "refused by the budget: budget: 1 asked, 0 spent and 40 reserved of 40 credits a day of tenant blue";
+    let words = "refused by the budget: 1 asked, 0 spent and 40 reserved of 40 credits a day of tenant blue";
     assert_eq!(refusal.to_string(), words);
     assert_eq!((desk.figures(), desk.of(&month())), ([0, 40, 0, 0], [0, 40, 0, 0]));
     desk.ask(tenant("acme", 60)).0.unwrap();
