@@ -228,6 +228,8 @@ impl Vendor {
                 }
             }
             Change::LaneFull(lane) => remember(&mut self.full_lanes, lane, now, NAMES_KEPT_MAX),
+            // Of several limits, one that refuses says more than another's soft mark.
+            Change::Marked { name: "soft", .. } if self.mark.as_ref().is_some_and(Mark::blocks) => {}
             Change::Marked { name, used, limit } => {
                 self.mark = Some(Mark { name, used, limit, since: now, seen: now, lifted: false });
             }

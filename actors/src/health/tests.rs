@@ -273,6 +273,13 @@ fn a_vendor_that_is_down_or_has_a_parked_actor_is_unhealthy_until_it_is_revived(
 }
 
 #[test]
+fn a_soft_mark_of_one_limit_does_not_hide_that_another_refuses() {
+    let mut world = World::new();
+    world.calls(100, 0).hear(marked("hard", 200)).hear(marked("soft", 160));
+    assert_eq!(world.status(), Status::Degraded);
+}
+
+#[test]
 fn a_soft_mark_is_a_remark_and_an_exhausted_budget_degrades() {
     let mut world = World::new();
     world.calls(100, 0).hear(marked("soft", 194)).after(180);
