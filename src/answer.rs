@@ -1,13 +1,13 @@
 //! What a caller gets: an answer that says where it comes from, or an error that says what to do.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use mainstay_actors::{
     credits::Credits,
     dlq::{Failure, LetterId},
     fallback::Staleness,
-    ids::CallId,
+    ids::{CallId, MeterId},
     outcome::{Class, Effect, Outcome},
     refusal::{Guard, Reason, Refusal},
 };
@@ -291,8 +291,10 @@ impl CallError {
 pub enum Completion {
     /// It happened.
     Happened {
-        /// The real cost; `None` takes what was reserved.
+        /// The real cost on the main meter; `None` takes what was reserved.
         cost: Option<Credits>,
+        /// The real cost on other meters; of those that are not there, what was reserved.
+        also: BTreeMap<MeterId, Credits>,
         /// The vendor's final answer, if the callback carried one: remembered for the cache.
         answer: Option<Value>,
     },
@@ -303,7 +305,16 @@ pub enum Completion {
 impl Completion {
     /// It happened, at this cost.
     pub fn happened(cost: impl Into<Option<Credits>>) -> Self {
-        Self::Happened { cost: cost.into(), answer: None }
+        Self::Happened { cost: cost.into(), also: BTreeMap::new(), answer: None }
+    }
+
+    /// Says what it cost on another meter than the main one.
+    #[must_use]
+    pub fn also(mut self, meter: MeterId, cost: Credits) -> Self {
+        if let Self::Happened { also, .. } = &mut self {
+            also.insert(meter, cost);
+        }
+        self
     }
 
     /// Carries the vendor's final answer along.

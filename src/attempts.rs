@@ -2,6 +2,7 @@
 //! call, so whatever happens to a ticket, the call is still there.
 
 use std::{
+    collections::BTreeMap,
     panic::AssertUnwindSafe,
     time::{Duration, Instant},
 };
@@ -184,6 +185,7 @@ fn replaced(operation: &Operation, lease: Option<Lease>) {
         class: Class::Abandoned,
         effect: Effect::None,
         cost: None,
+        also: BTreeMap::new(),
         retry_after: None,
         elapsed: Duration::ZERO,
     });

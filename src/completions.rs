@@ -69,7 +69,7 @@ impl Gateway {
     /// An unknown call is known: its key and its letter hear of it. Returns where the call stands now.
     async fn resolve(&self, call: &Arc<AcceptedCall>, letter: Option<LetterId>, completion: Completion) -> FinalState {
         let (end, ended, state) = match completion {
-            Completion::Happened { cost, answer } => {
+            Completion::Happened { cost, answer, .. } => {
                 let delivered = Delivered {
                     call: call.id,
                     body: answer.unwrap_or(Value::Null),

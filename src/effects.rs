@@ -199,9 +199,10 @@ fn end(lease: Option<Lease>, completion: &Completion) {
 }
 
 fn ending(completion: &Completion) -> Ending {
-    let (class, effect, cost) = match completion {
-        Completion::Happened { cost, .. } => (Class::Success, Effect::Done, *cost),
-        Completion::DidNotHappen => (Class::Server, Effect::None, None),
+    let (class, effect, cost, also) = match completion {
+        Completion::Happened { cost, also, .. } => (Class::Success, Effect::Done, *cost, also.clone()),
+        // The vendor gave no answer that it could charge for.
+        Completion::DidNotHappen => (Class::Abandoned, Effect::None, None, BTreeMap::new()),
     };
-    Ending { class, effect, cost, retry_after: None, elapsed: Duration::ZERO }
+    Ending { class, effect, cost, also, retry_after: None, elapsed: Duration::ZERO }
 }

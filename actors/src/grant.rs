@@ -1,24 +1,26 @@
 //! What a guard hears of a permit, pass or reservation it gave out.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 
 use crate::{
     credits::Credits,
-    ids::GrantId,
+    ids::{GrantId, MeterId},
     outcome::{Class, Effect, Outcome},
 };
 
 /// How an attempt, or the effect it began, ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Ending {
     /// Its kind.
     pub class: Class,
     /// What is known of the effect.
     pub effect: Effect,
-    /// What it cost, where that is known.
+    /// What it cost on the main meter, where that is known.
     pub cost: Option<Credits>,
+    /// What it cost on other meters, where that is known.
+    pub also: BTreeMap<MeterId, Credits>,
     /// How long the vendor asks to be left alone.
     pub retry_after: Option<Duration>,
     /// From the first byte to the end.
@@ -31,6 +33,7 @@ impl From<&Outcome> for Ending {
             class: outcome.class,
             effect: outcome.effect,
             cost: outcome.cost,
+            also: outcome.also.clone(),
             retry_after: outcome.retry_after,
             elapsed: outcome.elapsed,
         }
@@ -38,7 +41,7 @@ impl From<&Outcome> for Ending {
 }
 
 /// The three ends of a grant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GrantEnd {
     /// Nothing was sent with it: give everything back.
@@ -50,7 +53,7 @@ pub enum GrantEnd {
 }
 
 /// A report to the guard that issued a grant. Applied once by grant id, however often it is delivered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GrantReport {
     /// Which grant.
     pub grant: GrantId,

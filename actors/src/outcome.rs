@@ -1,11 +1,11 @@
 //! What one attempt came to: a class for the guards, and what is known of the effect.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::credits::Credits;
+use crate::{credits::Credits, ids::MeterId};
 
 /// Longest error text kept, in bytes; the rest is cut. Letters, logs and snapshots stay small whatever a vendor answers.
 pub const DETAIL_MAX_BYTES: usize = 500;
@@ -157,8 +157,10 @@ pub struct Outcome {
     pub body: Value,
     /// The vendor's own name for the effect (Retell's `call_id`).
     pub vendor_ref: Option<String>,
-    /// What it cost, where the answer says so.
+    /// What it cost on the vendor's main meter, where the answer says so.
     pub cost: Option<Credits>,
+    /// What it cost on other meters, where the answer says so.
+    pub also: BTreeMap<MeterId, Credits>,
     /// How long the vendor asks to be left alone.
     pub retry_after: Option<Duration>,
     /// For a timeout: where it struck.
@@ -181,6 +183,7 @@ impl Outcome {
             body: Value::Null,
             vendor_ref: None,
             cost: None,
+            also: BTreeMap::new(),
             retry_after: None,
             phase: None,
             pending: false,

@@ -87,7 +87,7 @@ impl Lease {
     /// The effect ended.
     pub fn end(mut self, ending: Ending) {
         for grant in self.grants.drain(..) {
-            grant.end(GrantEnd::Ended(ending));
+            grant.end(GrantEnd::Ended(ending.clone()));
         }
     }
 
@@ -283,7 +283,7 @@ impl Ticket {
                 Guard::Lane | Guard::Gate => self.call.holds_slot,
                 _ => false,
             };
-            if lasting && of_effect { kept.push(grant) } else { grant.end(GrantEnd::Ended(ending)) }
+            if lasting && of_effect { kept.push(grant) } else { grant.end(GrantEnd::Ended(ending.clone())) }
         }
         lasting.then(|| Lease { call: self.call.id, grants: kept })
     }

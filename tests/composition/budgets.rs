@@ -6,7 +6,7 @@ use mainstay::{
         budget::{BudgetChange, BudgetWhat, Forecast, LimitSnapshot, Own},
         ids::MeterId,
         kernel::ask,
-        profile::{Charge, CostRule},
+        profile::{Amount, Charge, CostRule},
     },
 };
 
@@ -91,6 +91,37 @@ fn a_late_cost_settles_the_credits_and_the_row_counts_as_a_row() {
         let rows = LimitId { whose: Whose::OwnAddress, ..rows_of("") };
         let rows = limit_of(&mainstay, "clay", &rows);
         assert_eq!((rows.settled, rows.reserved, rows.resets_at), (Credits::whole(1), Credits::ZERO, None));
+    });
+}
+
+#[test]
+fn two_meters_settle_at_what_the_answer_says_of_each_or_the_end_that_comes_later() {
+    paused(async {
+        let actions = MeterId::new("actions").unwrap();
+        let wire = Wire::usually(Reply::Answer(200, json!({ "used": { "credits": 2.5, "actions": 4 } }), s(1)));
+        let config = lookup(&wire, |look| {
+            look.also = [(actions.clone(), Credits::whole(1))].into();
+            look.cost = CostRule::Body(Amount::at("/used/credits"));
+            look.also_cost = [(actions.clone(), Amount::at("/used/actions"))].into();
+        })
+        .with(|look| look.budget.limits = vec![Limit::new(Period::Month, Credits::whole(500)).of(actions.clone())]);
+        let late = clay(&Wire::usually(ok(200)));
+        let mainstay = start([config, late]).await;
+        mainstay.call(look("look", 0)).await.unwrap();
+        turn().await;
+        let month = limit_of(&mainstay, "look", &LimitId::account(actions, Period::Month));
+        assert_eq!(
+            (month.settled, month.overage, month.span.as_str()),
+            (Credits::whole(4), Credits::whole(3), "2026-11")
+        );
+        assert_eq!(money(&mainstay, "look").0, Credits::from_micros(2_500_000));
+
+        let call = call_of(mainstay.call(row(0)).await);
+        let end = Completion::happened(Credits::whole(5)).also(rows(), Credits::ZERO);
+        mainstay.complete(call, end).await.unwrap();
+        turn().await;
+        let rows = limit_of(&mainstay, "clay", &LimitId { whose: Whose::OwnAddress, ..rows_of("") });
+        assert_eq!((money(&mainstay, "clay"), rows.settled), (whole(5, 0), Credits::ZERO));
     });
 }
 

@@ -24,7 +24,6 @@ pub struct BudgetConfig {
     /// Most that may be spent in a day, in the vendor's unit, written as a decimal number: `500` or `0.5`. It has no default,
     /// because no number is right for every account: left out it reads as 0, which is refused unless `limits` has a limit of
     /// the account in its place. (The seeds' example for Clay is 500 credits a day at about 6 a lead.)
-    #[serde(with = "decimal")]
     pub daily_limit: Credits,
     /// Further limits: by month or for life, on other meters, for each tenant or target; default none, at most 16.
     pub limits: Vec<Limit>,
@@ -128,21 +127,6 @@ impl BudgetConfig {
         faults.require((0.0..=0.9).contains(&self.critical_share), "critical_share", || {
             format!("{} is not within 0.0..=0.9", self.critical_share)
         });
-    }
-}
-
-/// An amount as a person writes it. [`Credits`] themselves travel as millionths, and `daily_limit = 500` must not mean 0.0005.
-pub(super) mod decimal {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use crate::credits::Credits;
-
-    pub(in super::super) fn serialize<S: Serializer>(amount: &Credits, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_f64(amount.as_decimal())
-    }
-
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Credits, D::Error> {
-        Credits::from_decimal(f64::deserialize(from)?).map_err(serde::de::Error::custom)
     }
 }
 

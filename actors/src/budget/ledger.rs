@@ -45,17 +45,24 @@ pub struct Reserve {
     pub verdict: Result<(), Refusal>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What an effect cost, where that is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Costs {
+    main: Option<Credits>,
+    also: BTreeMap<MeterId, Credits>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Entry {
     Nothing,
     Refund,
     Keep,
-    /// At this cost on the main meter, else at what was reserved.
-    Settle(Option<Credits>),
+    /// At the costs that are stated, else at what was reserved.
+    Settle(Costs),
 }
 
 /// A decision on the end of a reservation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Posting {
     turn: Turn,
     grant: GrantId,
@@ -84,7 +91,10 @@ impl Ledger {
         let calendar = Calendar::of(&config.time_zone).unwrap_or_else(Calendar::utc);
         let today = calendar.day_of(wall);
         let limits = config.all_limits();
-        let shelf = |(at, limit)| Shelf::new(limit, config, calendar.span(limit.period, &today), at == 0, now);
+        let shelf = |(at, limit)| {
+            let first = !limits.iter().take(at).any(|other| config.meter_of(other) == config.meter_of(limit));
+            Shelf::new(limit, config, calendar.span(limit.period, &today), first, now)
+        };
         Self {
             shelves: limits.iter().enumerate().map(shelf).collect(),
             today,
@@ -173,7 +183,7 @@ impl Ledger {
         let old = |held: &Reservation| oldest.is_some_and(|oldest| held.date < oldest);
         let gone: Vec<_> = self.open.iter().filter(|(_, held)| old(held)).map(|(grant, _)| *grant).collect();
         for grant in &gone {
-            self.settle(*grant, None, now, &mut Vec::new());
+            self.settle(*grant, &Costs::default(), now, &mut Vec::new());
         }
         if !gone.is_empty() {
             notes.push(Note::WrittenOff(gone.len()));
@@ -253,9 +263,9 @@ impl Ledger {
     pub fn decide_report(&self, report: &GrantReport, wall: Timestamp, now: Instant) -> Posting {
         let turn = self.decide_turn(wall, now);
         let held = self.open.get(&report.grant);
-        let entry = held.map_or(Entry::Nothing, |held| held.entry(report.end));
+        let entry = held.map_or(Entry::Nothing, |held| held.entry(&report.end));
         let today = turn.day.unwrap_or(self.today);
-        let exhausted = match report.end {
+        let exhausted = match &report.end {
             GrantEnd::Ended(end) if held.is_some() && end.class == Class::Exhausted => {
                 Some(Exhausted::said(end.retry_after, &today, wall, now))
             }
@@ -272,7 +282,7 @@ impl Ledger {
             Entry::Nothing => {}
             Entry::Keep => self.keep(posting.grant, now),
             Entry::Refund => self.refund(posting.grant, now),
-            Entry::Settle(cost) => self.settle(posting.grant, cost, now, &mut notes),
+            Entry::Settle(costs) => self.settle(posting.grant, &costs, now, &mut notes),
         }
         if let Some(exhausted) = posting.exhausted {
             self.exhaust(exhausted, &mut notes);
@@ -299,11 +309,12 @@ impl Ledger {
         }
     }
 
-    fn settle(&mut self, grant: GrantId, cost: Option<Credits>, now: Instant, notes: &mut Vec<Note>) {
+    fn settle(&mut self, grant: GrantId, costs: &Costs, now: Instant, notes: &mut Vec<Note>) {
         let Some(held) = self.open.remove(&grant) else { return };
         for shelf in &mut self.shelves {
             let Some(touch) = shelf.touch(&held.ask, held.date) else { continue };
-            let cost = cost.filter(|_| shelf.meter == self.main).unwrap_or(touch.amount);
+            let known = if shelf.meter == self.main { costs.main } else { costs.also.get(&shelf.meter).copied() };
+            let cost = known.unwrap_or(touch.amount);
             shelf.settle(touch, held.unknown, cost, now, notes);
         }
     }
@@ -326,7 +337,7 @@ impl Turn {
 }
 
 impl Reservation {
-    fn entry(&self, end: GrantEnd) -> Entry {
+    fn entry(&self, end: &GrantEnd) -> Entry {
         let end = match end {
             // Once it may have been spent, only an end that knows better gives it back.
             GrantEnd::Unused if self.unknown => return Entry::Nothing,
@@ -337,10 +348,10 @@ impl Reservation {
         match (end.effect, self.ask.charges.get(&end.class)) {
             (Effect::Unknown, _) => Entry::Keep,
             (_, Some(Charge::Nothing)) => Entry::Refund,
-            (_, Some(Charge::Estimate)) => Entry::Settle(None),
-            (_, Some(Charge::Fixed(cost))) => Entry::Settle(Some(*cost)),
+            (_, Some(Charge::Estimate)) => Entry::Settle(Costs::default()),
+            (_, Some(Charge::Fixed(cost))) => Entry::Settle(Costs { main: Some(*cost), ..Costs::default() }),
             (Effect::None, None) => Entry::Refund,
-            (Effect::Done, None) => Entry::Settle(end.cost),
+            (Effect::Done, None) => Entry::Settle(Costs { main: end.cost, also: end.also.clone() }),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::{LIMIT_MAX_UNITS, decimal};
+use super::config::LIMIT_MAX_UNITS;
 use crate::{credits::Credits, faults::Faults, ids::MeterId, meter::Period};
 
 /// Most names with an amount of their own in one limit.
@@ -40,13 +40,11 @@ pub struct Limit {
     /// How long the amount has to last; default a day.
     pub period: Period,
     /// Most that may be spent in the period, in the meter's unit, as a decimal number. It has no default.
-    #[serde(with = "decimal")]
     pub amount: Credits,
     /// Whose spending; default everybody's together.
     pub scope: Scope,
     /// What was spent in the present period before this process began: of an account, or through the vendor's own address;
     /// default nothing. The way to go on with a lifetime counter.
-    #[serde(with = "decimal")]
     pub used_before: Credits,
     /// Tenants or targets whose figures differ, by name; at most 10,000.
     pub own: BTreeMap<String, Own>,
@@ -57,10 +55,8 @@ pub struct Limit {
 #[serde(deny_unknown_fields, default)]
 pub struct Own {
     /// Most that it may spend in the period. It has no default; 0 shuts it out.
-    #[serde(with = "decimal")]
     pub amount: Credits,
     /// What it spent in the present period before this process began; default nothing.
-    #[serde(with = "decimal")]
     pub used_before: Credits,
 }
 

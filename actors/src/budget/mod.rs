@@ -21,8 +21,8 @@
 //! A *meter* is what the vendor counts, named by its unit: `credits` or `cents`, its main one, and perhaps `actions` or
 //! `rows`. An operation says what it takes of each ([`estimate`](crate::profile::Operation::estimate) and
 //! [`also`](crate::profile::Operation::also)). A *limit* bounds one meter in one period (day, month, lifetime) for the account,
-//! for each tenant, or for each target. A call reserves in every limit that touches it, or in none. The real cost is the main
-//! meter's; the others count what was reserved.
+//! for each tenant, or for each target. A call reserves in every limit that touches it, or in none. An answer or an
+//! end states what was really spent of each; where it states nothing, what was reserved counts.
 //!
 //! A call passes a limit when `settled + reserved + its estimate <= limit` (equality passes); lanes other than `critical` keep
 //! away from the share that is kept for that one. A call without an estimate passes on the same terms, unless its operation

@@ -52,7 +52,7 @@ pub(super) struct Shelf {
     pub(super) meter: MeterId,
     pub(super) period: Period,
     scope: Scope,
-    /// Whether it is the first of all: it states what is to be stated once.
+    /// Whether it is the first of its meter: it states what is to be stated once.
     first: bool,
     amount: Credits,
     own: BTreeMap<String, Own>,

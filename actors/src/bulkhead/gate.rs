@@ -268,12 +268,12 @@ impl<T> Gate<T> {
     /// Applies a report, once: a second one finds no slot.
     pub fn apply_report(&mut self, report: &GrantReport, now: Instant) {
         let Some(slot) = self.slots.get_mut(&report.grant) else { return };
-        match report.end {
+        match &report.end {
             // The vendor may still be at work: the slot stays until its lease runs out.
             GrantEnd::Unknown => slot.unknown = true,
             GrantEnd::Ended(ending) => {
                 self.slots.remove(&report.grant);
-                self.heed(&ending, now);
+                self.heed(ending, now);
             }
             GrantEnd::Unused => {
                 self.slots.remove(&report.grant);

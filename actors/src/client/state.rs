@@ -38,7 +38,7 @@ impl Client {
         if !self.under_way.remove(&report.grant) {
             return;
         }
-        let class = match report.end {
+        let class = match &report.end {
             GrantEnd::Unused => {
                 self.unused += 1;
                 return;

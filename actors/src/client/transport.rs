@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     call::AcceptedCall,
     outcome::{Class, Effect, Outcome, Phase, cut},
-    profile::{Answer, Method, Operation, Profile, retry_after},
+    profile::{Answer, Method, Operation, Profile, read_amounts, retry_after},
 };
 
 /// One request. Its address and headers are secrets: a Clay webhook's address alone is a credential.
@@ -131,6 +131,7 @@ fn read_answer(
             Some(charge) => Some(charge.of(call.estimate)),
             None => operation.cost.read(call.estimate, &body, |name| seen.header(name)),
         };
+        outcome.also = read_amounts(&operation.also_cost, &body);
         outcome.pending = operation.completion.owed().is_some();
     }
     outcome.body = body;

@@ -1,16 +1,16 @@
 //! When an effect is done: with the answer, or later. What comes later is told by a callback or asked for by a poll, and is
 //! read by the same rules. Pure.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Amount, Answer, Rule, When, check_rules, classify};
+use super::{Amount, Answer, Rule, When, check_rules, classify, cost::check_amounts, read_amounts};
 use crate::{
     credits::Credits,
     faults::Faults,
-    ids::OperationId,
+    ids::{MeterId, OperationId},
     outcome::{Class, Effect},
 };
 
@@ -129,24 +129,29 @@ pub struct EndRules {
     pub rules: Vec<Rule>,
     /// What it cost, where the end says so; default nowhere, and what was reserved is taken for spent.
     pub cost: Option<Amount>,
+    /// What it cost on other meters; default nowhere.
+    pub also: BTreeMap<MeterId, Amount>,
 }
 
 /// How an effect ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
     /// Its kind: [`Class::Success`], or what went wrong after the vendor had taken it on.
     pub class: Class,
     /// Whether it happened: [`Effect::None`] gives its money back.
     pub effect: Effect,
-    /// What it cost.
+    /// What it cost on the main meter, where the end says so.
     pub cost: Option<Credits>,
+    /// What it cost on other meters, where the end says so.
+    pub also: BTreeMap<MeterId, Credits>,
 }
 
 impl EndRules {
     /// Reads an end.
     pub fn read(&self, body: &Value) -> Ended {
         let read = classify(&self.rules, Answer::new(200, body));
-        Ended { class: read.class, effect: read.effect, cost: self.cost.as_ref().and_then(|amount| amount.read(body)) }
+        let cost = self.cost.as_ref().and_then(|amount| amount.read(body));
+        Ended { class: read.class, effect: read.effect, cost, also: read_amounts(&self.also, body) }
     }
 
     pub(super) fn check(&self, faults: &mut Faults) {
@@ -154,6 +159,7 @@ impl EndRules {
         if let Some(amount) = &self.cost {
             amount.check(&mut faults.under("cost"));
         }
+        check_amounts(&self.also, "also", faults);
     }
 }
 
@@ -187,12 +193,17 @@ mod tests {
         let end: EndRules = serde_json::from_value(json!({
             "rules": [{"when": {"body": {"at": "/reason", "is": ["dial_failed"]}}, "class": "caller_error"}],
             "cost": {"at": "/cents"},
+            "also": {"minutes": {"at": "/minutes"}},
         }))
         .unwrap();
         let ended = end.read(&json!({"reason": "dial_failed", "cents": 0}));
-        assert_eq!(ended, Ended { class: Class::CallerError, effect: Effect::None, cost: Some(Credits::ZERO) });
-        let ended = end.read(&json!({"reason": "user_hangup"}));
-        assert_eq!(ended, Ended { class: Class::Success, effect: Effect::Done, cost: None });
+        assert_eq!(
+            ended,
+            Ended { class: Class::CallerError, effect: Effect::None, cost: Some(Credits::ZERO), also: BTreeMap::new() }
+        );
+        let ended = end.read(&json!({"reason": "user_hangup", "minutes": 3}));
+        let also = [(MeterId::new("minutes").unwrap(), Credits::whole(3))].into();
+        assert_eq!(ended, Ended { class: Class::Success, effect: Effect::Done, cost: None, also });
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What a delivered operation really cost.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::pointer;
-use crate::{credits::Credits, faults::Faults};
+use crate::{credits::Credits, faults::Faults, ids::MeterId};
 
 /// A number in an answer that is an amount.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -43,6 +45,17 @@ impl Amount {
     pub(super) fn check(&self, faults: &mut Faults) {
         pointer::check(&self.at, "at", faults);
         check_scale(self.scale, faults);
+    }
+}
+
+/// What a body says of several meters. What it does not say, or cannot be read, is not in it.
+pub fn read_amounts(amounts: &BTreeMap<MeterId, Amount>, body: &Value) -> BTreeMap<MeterId, Credits> {
+    amounts.iter().filter_map(|(meter, amount)| Some((meter.clone(), amount.read(body)?))).collect()
+}
+
+pub(super) fn check_amounts(amounts: &BTreeMap<MeterId, Amount>, field: &str, faults: &mut Faults) {
+    for (meter, amount) in amounts {
+        amount.check(&mut faults.under(&format!("{field}.{meter}")));
     }
 }
 

@@ -61,7 +61,7 @@ pub use auth::Auth;
 pub use classify::{Classified, RETRY_AFTER_MAX, classify, retry_after};
 pub use clay::{CORRELATION_COLUMN, Clay};
 pub use completion::{Completion, EndRules, Ended, Owed, Poll};
-pub use cost::{Amount, Charge, CostRule};
+pub use cost::{Amount, Charge, CostRule, read_amounts};
 pub use operation::{KeyCarrier, KeySource, Method, Operation, Repeat, timeout};
 pub use path::{RequestError, fill, query};
 pub use retell::Retell;

@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Charge, Completion, CostRule, EndRules, RequestError, Rule, check_rules, path, pointer};
+use super::{
+    Amount, Charge, Completion, CostRule, EndRules, RequestError, Rule, check_rules, cost::check_amounts, path, pointer,
+};
 use crate::{
     credits::Credits,
     faults::Faults,
@@ -139,8 +141,10 @@ pub struct Operation {
     pub estimate_for_each: Option<String>,
     /// What it costs on other meters, for budgets that limit them: `rows = 1`. Default nothing.
     pub also: BTreeMap<MeterId, Credits>,
-    /// What it really cost; default the estimate.
+    /// What it really cost on the main meter; default the estimate.
     pub cost: CostRule,
+    /// Where an answer says what it really cost on other meters; default nowhere, and what was reserved is taken for spent.
+    pub also_cost: BTreeMap<MeterId, Amount>,
     /// What the vendor charges for an answer of a class that is no success, where that differs from the usual: nothing when
     /// it had no effect, `cost` when it had one. An unknown effect stays reserved whatever stands here.
     pub charge: BTreeMap<Class, Charge>,
@@ -189,6 +193,7 @@ impl Operation {
             also: BTreeMap::new(),
             estimate_for_each: None,
             cost: CostRule::Estimate,
+            also_cost: BTreeMap::new(),
             charge: BTreeMap::new(),
             resets_at: None,
             payload_max_bytes: 100_000,
@@ -236,6 +241,7 @@ impl Operation {
             format!("a {} has no body that could carry a key", self.method.as_str())
         });
         self.cost.check(&mut faults.under("cost"));
+        check_amounts(&self.also_cost, "also_cost", faults);
         check_rules(&self.rules, "rules", faults);
         self.completion.check(&mut faults.under("completion"));
         self.end.check(&mut faults.under("end"));

@@ -181,7 +181,11 @@ impl Retell {
             cost: CostRule::Later,
             payload_max_bytes: 256 * 1024,
             rules: failed_at_once(),
-            end: EndRules { rules: end_rules(), cost: Some(Amount::at("/call_cost/combined_cost")) },
+            end: EndRules {
+                rules: end_rules(),
+                cost: Some(Amount::at("/call_cost/combined_cost")),
+                ..EndRules::default()
+            },
             ..Operation::post(path)
         }
     }

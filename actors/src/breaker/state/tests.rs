@@ -41,7 +41,14 @@ fn plain_rate() -> RateTrip {
 }
 
 fn ending(class: Class) -> Ending {
-    Ending { class, effect: Effect::None, cost: None, retry_after: None, elapsed: SECOND }
+    Ending {
+        class,
+        effect: Effect::None,
+        cost: None,
+        also: std::collections::BTreeMap::new(),
+        retry_after: None,
+        elapsed: SECOND,
+    }
 }
 
 fn ended(class: Class) -> GrantEnd {
@@ -329,7 +336,7 @@ fn a_probe_that_was_lost_after_its_first_byte_failed() {
     for end in [GrantEnd::Unknown, lost()] {
         let mut rig = Rig::half_open(plain());
         let probe = rig.admit().unwrap();
-        rig.report(probe, end);
+        rig.report(probe, end.clone());
         assert_eq!(rig.state(), BreakerState::Open, "{end:?}");
     }
 }

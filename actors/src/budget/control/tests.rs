@@ -122,6 +122,7 @@ fn an_account_that_was_topped_up_is_open_again() {
         class: Class::Exhausted,
         effect: Effect::None,
         cost: None,
+        also: std::collections::BTreeMap::new(),
         retry_after: None,
         elapsed: Duration::ZERO,
     });

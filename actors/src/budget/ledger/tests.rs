@@ -89,9 +89,15 @@ fn ended(class: Class, effect: Effect, cost: Option<u64>) -> GrantEnd {
         class,
         effect,
         cost: cost.map(Credits::whole),
+        also: BTreeMap::new(),
         retry_after: None,
         elapsed: Duration::from_millis(80),
     })
+}
+
+fn with_also(end: GrantEnd, also: impl IntoIterator<Item = (MeterId, Credits)>) -> GrantEnd {
+    let GrantEnd::Ended(end) = end else { return end };
+    GrantEnd::Ended(Ending { also: also.into_iter().collect(), ..end })
 }
 
 fn done(cost: Option<u64>) -> GrantEnd {
@@ -103,6 +109,7 @@ fn exhausted(retry_after: Option<Duration>) -> GrantEnd {
         class: Class::Exhausted,
         effect: Effect::None,
         cost: None,
+        also: BTreeMap::new(),
         retry_after,
         elapsed: Duration::from_millis(80),
     };
@@ -173,7 +180,7 @@ fn each_end_does_what_it_says() {
         let mut desk = Desk::new();
         let grant = desk.reserve(10);
         for delivery in 1..=3 {
-            desk.end(grant, end);
+            desk.end(grant, end.clone());
             assert_eq!(desk.figures(), expected, "{end:?}, delivery {delivery}");
         }
     }
@@ -449,18 +456,24 @@ fn of_several_limits_the_one_that_keeps_a_call_away_longest_is_named() {
 }
 
 #[test]
-fn a_cost_is_the_main_meters_and_the_other_meters_count_what_was_reserved() {
+fn each_meter_settles_at_its_own_cost_and_at_what_was_reserved_where_none_is_stated() {
     let mut desk = Desk::with(&several());
     let ask = || Ask {
         amounts: vec![(MeterId::default(), Credits::whole(10)), (meter("actions"), Credits::whole(3))],
         ..Ask::default()
     };
     let actions = LimitId::account(meter("actions"), Period::Day);
-    let (a, b) = (desk.ask(ask()).0.unwrap(), desk.ask(ask()).0.unwrap());
-    let notes = desk.end(a, done(Some(14)));
-    assert_eq!(marks(&notes), ["overage"], "one overage, whatever number of limits it touches");
+    let [a, b, c] = [0; 3].map(|_| desk.ask(ask()).0.unwrap());
+    assert_eq!(
+        marks(&desk.end(a, done(Some(14)))),
+        ["overage"],
+        "one, whatever number of its meter's limits it touches"
+    );
     desk.end(b, ended(Class::Server, Effect::None, None));
-    assert_eq!((desk.figures(), desk.of(&actions)), ([14, 0, 0, 4], [3, 0, 0, 0]));
+    assert_eq!((desk.figures(), desk.of(&actions)), ([14, 10, 0, 4], [3, 3, 0, 0]));
+    let notes = desk.end(c, with_also(done(None), [(meter("actions"), Credits::whole(5))]));
+    assert_eq!(marks(&notes), ["overage"], "of the actions");
+    assert_eq!((desk.figures(), desk.of(&actions)), ([24, 0, 0, 4], [8, 0, 0, 2]));
 }
 
 #[test]
@@ -590,7 +603,7 @@ fn what_is_charged_for_each_class_is_the_vendors_rule() {
     for (end, expected) in table {
         let mut desk = Desk::new();
         let grant = desk.ask(Ask { charges: charges.clone(), ..credits(10) }).0.unwrap();
-        desk.end(grant, end);
+        desk.end(grant, end.clone());
         assert_eq!(desk.figures()[..2], expected, "{end:?}");
     }
 }

@@ -112,7 +112,7 @@ fn peers_20_a_probe_that_was_not_used_or_says_nothing_frees_its_place_without_a_
     for end in silent {
         let mut rig = Rig::half_open(plain());
         let probe = rig.admit().unwrap();
-        rig.report(probe, end);
+        rig.report(probe, end.clone());
         assert_eq!((rig.state(), rig.breaker.probes_in_flight()), (BreakerState::HalfOpen, 0), "{end:?}");
         rig.report(probe, end);
         assert!(rig.admit().is_ok());
@@ -129,7 +129,7 @@ fn peers_b1_a_late_result_of_an_earlier_generation_leaves_the_probe_to_decide() 
         rig.wait(5 * SECOND);
         let probe = rig.admit().unwrap();
         let before = rig.breaker.clone();
-        rig.report(late, end);
+        rig.report(late, end.clone());
         assert_eq!(rig.breaker, before, "{end:?}");
         assert!(rig.admit().is_err(), "{end:?} made room for another probe");
         rig.report(probe, ended(Class::Success));

@@ -22,7 +22,11 @@ enum Op {
 
 fn any_end() -> impl Strategy<Value = GrantEnd> {
     let effect = prop_oneof![Just(Effect::None), Just(Effect::Done), Just(Effect::Unknown)];
-    let of_effect = (effect, prop::option::of(0u64..60)).prop_map(|(effect, cost)| ended(Class::Success, effect, cost));
+    let (cost, actions) = (prop::option::of(0u64..60), prop::option::of(0u64..9));
+    let of_effect = (effect, cost, actions).prop_map(|(effect, cost, actions)| {
+        let also = actions.map(|actions| (meter("actions"), Credits::whole(actions)));
+        with_also(ended(Class::Success, effect, cost), also)
+    });
     prop_oneof![1 => Just(GrantEnd::Unused), 1 => Just(GrantEnd::Unknown), 4 => of_effect]
 }
 
@@ -46,8 +50,8 @@ enum Fate {
     Held,
     Unknown,
     Refunded,
-    /// On the main meter; `None` at what was reserved.
-    Cost(Option<u64>),
+    /// On the main meter, and in actions; `None` at what was reserved.
+    Cost(Option<u64>, Option<u64>),
 }
 
 #[derive(Debug)]
@@ -105,15 +109,19 @@ impl Model {
         let period = |date| first_of(rule.which.period, date);
         for entry in self.entries.iter().filter(|entry| period(entry.date) == period(date)) {
             let Some(amount) = rule.amount_of(&entry.ask) else { continue };
-            let main = rule.which.meter == MeterId::default();
-            let cost = |cost: Option<u64>| cost.filter(|_| main).unwrap_or(amount);
             match entry.fate {
                 Fate::Held => sums[1] += amount,
                 Fate::Unknown => sums = [sums[0], sums[1] + amount, sums[2] + amount, sums[3]],
                 Fate::Refunded => {}
-                Fate::Cost(stated) => {
-                    sums[0] += cost(stated);
-                    sums[3] += cost(stated).saturating_sub(amount);
+                Fate::Cost(main, actions) => {
+                    let stated = match rule.which.meter.as_str() {
+                        "credits" => main,
+                        "actions" => actions,
+                        _ => None,
+                    };
+                    let cost = stated.unwrap_or(amount);
+                    sums[0] += cost;
+                    sums[3] += cost.saturating_sub(amount);
                 }
             }
         }
@@ -130,7 +138,7 @@ impl Model {
 
     fn end(&mut self, at: usize, end: GrantEnd) {
         let entry = &mut self.entries[at];
-        if matches!(entry.fate, Fate::Refunded | Fate::Cost(_)) {
+        if matches!(entry.fate, Fate::Refunded | Fate::Cost(..)) {
             return;
         }
         entry.fate = match end {
@@ -140,7 +148,10 @@ impl Model {
             GrantEnd::Ended(end) => match end.effect {
                 Effect::None => Fate::Refunded,
                 Effect::Unknown => Fate::Unknown,
-                Effect::Done => Fate::Cost(end.cost.map(|cost| cost.micros() / 1_000_000)),
+                Effect::Done => {
+                    let units = |cost: Credits| cost.micros() / 1_000_000;
+                    Fate::Cost(end.cost.map(units), end.also.get(&meter("actions")).copied().map(units))
+                }
             },
         };
     }
@@ -156,7 +167,7 @@ impl Model {
         let oldest = last_month.min(self.kept(Period::Month)[0]).min(self.kept(Period::Day)[0]);
         for entry in self.entries.iter_mut().filter(|entry| entry.date < oldest) {
             if matches!(entry.fate, Fate::Held | Fate::Unknown) {
-                entry.fate = Fate::Cost(None);
+                entry.fate = Fate::Cost(None, None);
             }
         }
         for rule in rules() {
@@ -224,9 +235,9 @@ proptest! {
                 }
                 Op::End(which, end) if !model.entries.is_empty() => {
                     let at = which.index(model.entries.len());
-                    model.end(at, end);
+                    model.end(at, end.clone());
                     for _delivery in 0..2 {
-                        desk.end(model.entries[at].grant, end);
+                        desk.end(model.entries[at].grant, end.clone());
                     }
                 }
                 Op::End(..) => {}
