@@ -136,6 +136,21 @@ impl Gateway {
         })
     }
 
+    /// Whether a parked call from elsewhere could be done here.
+    pub(crate) fn could_do(&self, call: &AcceptedCall) -> Result<(), Refusal> {
+        if !payload::fits_in(&call.payload, PAYLOAD_DEPTH_MAX) {
+            return Err(bad("payload", format!("is nested deeper than {PAYLOAD_DEPTH_MAX} levels")));
+        }
+        let (_, route) = self.find_vendor(call.vendor.as_str())?;
+        if let Some(target) = &call.target {
+            find(&route.profile.targets, "target", target.as_str())?;
+        }
+        let operations = route.profile.operations_at(call.target.as_ref()).unwrap_or(&route.profile.operations);
+        let (_, operation) = find(operations, "operation", call.operation.as_str())?;
+        find::<LaneId, _>(&route.lanes, "lane", call.lane.as_str())?;
+        check_size(&call.payload, operation)
+    }
+
     fn find_vendor(&self, name: &str) -> Result<(&VendorId, &Route), Refusal> {
         find(&self.routes, "vendor", name)
     }
@@ -191,7 +206,11 @@ fn check(call: &Call, operation: &Operation, wall: jiff::Timestamp) -> Result<()
     if let Some(problem) = call.chain.as_deref().and_then(check_chain) {
         return Err(bad("chain", problem));
     }
-    let bytes = payload::json_bytes(&call.payload);
+    check_size(&call.payload, operation)
+}
+
+fn check_size(payload: &serde_json::Value, operation: &Operation) -> Result<(), Refusal> {
+    let bytes = payload::json_bytes(payload);
     if bytes > operation.payload_max_bytes {
         let reason = Reason::PayloadTooLarge { bytes, limit: operation.payload_max_bytes };
         return Err(Refusal::new(Guard::Gateway, reason));

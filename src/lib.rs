@@ -58,7 +58,9 @@ pub use guardrail::Guardrail;
 pub use guards::{Admission, Guards, GuardsBuilder, GuardsError, GuardsSnapshot, Pass};
 pub use handle::{Handle, Receipt};
 pub use journal::LOG_EVERY;
-pub use letters::{DeadLetters, LettersError};
+pub use letters::{
+    DeadLetters, ImportReport, LINE_MAX_BYTES, LettersError, REPLAY_PACE, Replay, ReplayReport, Replayed,
+};
 pub use mainstay_actors as actors;
 pub use mainstay_actors::{
     budget::{Limit, Scope},

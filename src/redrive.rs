@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use futures_util::FutureExt as _;
 use mainstay_actors::{
     call::AcceptedCall,
-    dlq::{Ended, Failure, Finish, Kind, ParkedLetter, TakeDue},
+    dlq::{Ended, Failure, Finish, Kind, LetterState, ParkedLetter, TakeDue},
     fact::{BreakerMode, BreakerState, Fact, FinalState},
     idempotency::End,
     ids::VendorId,
@@ -25,7 +25,7 @@ use crate::{
     endings::{QUEUE_PAUSE, delivered, due_of, finish, operation_of},
     entry::{Entry, Origin},
     gateway::Gateway,
-    letters::state_of,
+    letters::{Replayed, state_of},
     live::NotTaken,
     verdict::{Judged, Verdict},
 };
@@ -88,7 +88,7 @@ fn begin(gateway: &Arc<Gateway>, parked: ParkedLetter, drain: Arc<Mutex<Drain>>,
     let place = Place { drain, wake, vendor, found: Found::Open };
     gateway.tasks.spawn(Box::pin(async move {
         let mut place = place;
-        place.found = again(&gateway_of_task, parked).await;
+        place.found = again(&gateway_of_task, parked, false).await.0;
     }));
 }
 
@@ -107,20 +107,24 @@ impl Drop for Place {
     }
 }
 
+/// One parked call, because a person says so. `None`: what came of it could not be written down.
+pub(crate) async fn replay(gateway: &Arc<Gateway>, parked: ParkedLetter) -> Option<Replayed> {
+    again(gateway, parked, true).await.1
+}
+
 /// One parked call, once more. It keeps its place in the table until its letter says how it ended, so that it is never
 /// under way twice, a shutdown waits for the letter, and an end that comes meanwhile is heard after it.
-async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter) -> Found {
-    let letter = parked.letter.id;
+async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter, replayed: bool) -> (Found, Option<Replayed>) {
     let from = state_of(parked.state.kind);
-    let entry = match gateway.live.take_on(parked.letter.to_call(), Origin::Redrive(letter), DEADLINE) {
+    let finish = |end| Finish { replayed, ..Finish::new(parked.letter.id, not_by_itself(from, end)) };
+    let origin = Origin::Redrive(parked.letter.id);
+    let entry = match gateway.live.take_on(parked.letter.to_call(), origin, DEADLINE) {
         Ok((entry, _)) => entry,
         // Its lease ran out under it. It stays out, and writes down its end itself.
-        Err(NotTaken::UnderWay) => return Found::Open,
+        Err(NotTaken::UnderWay) => return (Found::Open, None),
         Err(NotTaken::Full(refusal)) => {
-            let because = Because::Refused(refusal);
-            let end = not_by_itself(from, later(gateway, &because));
-            gateway.finish_letter(Finish::new(letter, end)).await;
-            return Found::Open;
+            let end = later(gateway, &Because::Refused(refusal));
+            return (Found::Open, not_done_now(gateway.finish_letter(finish(end)).await));
         }
     };
     let place = gateway.live.place(entry.call.id);
@@ -133,10 +137,15 @@ async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter) -> Found {
         gateway.tally.moved(&entry.call.vendor, from, state);
         gateway.ended(&entry.call, state);
     }
-    let (end, requests) = (not_by_itself(from, end), entry.progress().attempts);
-    gateway.finish_letter(Finish { requests, ..Finish::new(letter, end) }).await;
+    let finish = Finish { requests: entry.progress().attempts, ..finish(end) };
+    let letter = gateway.finish_letter(finish).await;
     gateway.end_of_call(place).await;
-    found
+    let came = if state == FinalState::Delivered { Some(Replayed::Delivered) } else { not_done_now(letter) };
+    (found, came)
+}
+
+fn not_done_now(letter: Option<LetterState>) -> Option<Replayed> {
+    letter.map(|state| Replayed::NotDone(Box::new(state)))
 }
 
 /// The task panicked behind its attempts: what they did is not known any more.

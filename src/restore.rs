@@ -73,7 +73,8 @@ pub(crate) async fn restore(gateway: &Arc<Gateway>, mut interrupted: Interrupted
     Ok(())
 }
 
-fn restore_one(gateway: &Gateway, parked: ParkedLetter) {
+/// One parked call stands for its key, and an unknown one may still end.
+pub(crate) fn restore_one(gateway: &Gateway, parked: ParkedLetter) {
     let (letter, call, state) = (parked.letter.id, Arc::new(parked.letter.to_call()), parked.state);
     let unknown = state.kind == Kind::Unknown;
     if unknown {

@@ -131,12 +131,22 @@ impl Tally {
         });
     }
 
-    /// Found on disk at the start: a call of an earlier process.
+    /// Found on disk at the start, or imported: a call of an earlier process.
     pub(crate) fn inherited(&self, vendor: &VendorId, state: FinalState, number: u64) {
         self.with(Some(vendor), |counts| {
             counts.offered += number;
             counts.accepted += number;
             *counts.of(state) += number;
+        });
+    }
+
+    /// One that was counted as inherited is not there after all.
+    pub(crate) fn not_inherited(&self, vendor: &VendorId, state: FinalState) {
+        self.with(Some(vendor), |counts| {
+            counts.offered = counts.offered.saturating_sub(1);
+            counts.accepted = counts.accepted.saturating_sub(1);
+            let there = counts.of(state);
+            *there = there.saturating_sub(1);
         });
     }
 

@@ -12,8 +12,8 @@ use mainstay_actors::{
     clock::{Clock, Rng},
     credits::Credits,
     dlq::{
-        DlqActor, DlqConfig, DlqParts, DlqSnapshot, Ended, Failure, Filter, Finish, Kind, Letter, LetterId,
-        LetterState, List, Park, ParkedLetter, Replay, TakeDue,
+        Choose, DlqActor, DlqConfig, DlqParts, DlqSnapshot, Ended, Failure, Filter, Finish, Kind, Letter, LetterId,
+        LetterState, List, Park, ParkedLetter, TakeChosen, TakeDue,
     },
     fact::NoFacts,
     ids::{ActorId, CallId, LaneId, OperationId, VendorId},
@@ -205,8 +205,10 @@ async fn letters_their_dates_and_their_counts_survive_the_process() {
         }
         assert_eq!(delivered, 40, "all but the one that comes later, and the unknown ones");
         let all = Filter::ids((0..51).map(|n| LetterId(Uuid::from_u128(n))));
-        assert_eq!(ask(&second.queue, Replay { filter: all, max: 100 }).await.unwrap().unwrap(), 7);
-        for taken in second.take(100).await {
+        let chosen = ask(&second.queue, Choose { filter: all, max: 100 }).await.unwrap().unwrap();
+        assert_eq!(chosen.len(), 7);
+        for chosen in chosen {
+            let taken = ask(&second.queue, TakeChosen(chosen)).await.unwrap().unwrap().unwrap();
             second.finish(&taken, Ended::Delivered).await;
         }
         second.shows(|seen| (seen.dead, seen.unknown, seen.by_class.len()) == (0, 0, 0)).await;

@@ -135,7 +135,7 @@ async fn replay(runtime: &Runtime, kind: Kind) {
     let (handle, letters) = (runtime.handle(), runtime.handle().dead_letters());
     let page = letters.list(Filter::kind(kind), None).await.unwrap();
     let id = page.letters[0].letter.id;
-    assert_eq!(letters.replay(Filter::ids([id])).await, Ok(1));
+    assert_eq!(letters.replay(Filter::ids([id])).run().await.unwrap().chosen, 1);
     let done = async {
         loop {
             let page = letters.list(Filter::ids([id]), None).await.unwrap();
@@ -241,8 +241,8 @@ async fn an_operation_id_is_not_renewed_while_its_effect_is_unknown_and_is_after
     soon(runtime.handle().complete(first, Completion::DidNotHappen)).await.unwrap();
     let runtime = stage.restart(runtime).await;
     let page = runtime.handle().dead_letters().list(Filter::default(), None).await.unwrap();
-    let ids = page.letters.iter().map(|parked| parked.letter.id).collect();
-    runtime.handle().dead_letters().purge(ids).await.unwrap();
+    let ids = Filter::ids(page.letters.iter().map(|parked| parked.letter.id));
+    runtime.handle().dead_letters().purge(ids, None).await.unwrap();
     let second = delivered(&runtime, by_operation()).await;
     assert_ne!(second, first);
 }

@@ -110,12 +110,12 @@ fn a_dead_letter_is_logged_with_their_number_when_it_is_done_and_when_it_is_give
             &["mainstay::dlq:", "total=1", "class=connect"],
         );
         wire.now_usually(ok(200));
-        mainstay.dead_letters().replay(Filter::kind(Kind::Dead)).await.unwrap();
+        mainstay.dead_letters().replay(Filter::kind(Kind::Dead)).run().await.unwrap();
         until(&mainstay, |snapshot| snapshot.calls.delivered == 1).await;
         one("a parked call to letters was done", "INFO", &[]);
         wire.now_usually(Reply::Fail(WireFault::Connect, s(1)));
         mainstay.call(row("letters", 2)).await.unwrap_err();
-        mainstay.dead_letters().replay(Filter::kind(Kind::Dead)).await.unwrap();
+        mainstay.dead_letters().replay(Filter::kind(Kind::Dead)).run().await.unwrap();
         until(&mainstay, |snapshot| snapshot.parked.given_up == 1).await;
         one("a parked call to letters is given up after 3 attempts, and waits for a person", "ERROR", &["attempts=3"]);
     });

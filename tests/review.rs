@@ -202,7 +202,7 @@ fn a_parked_call_is_not_sent_twice_when_its_lease_runs_out_under_it() {
         let mainstay = dead_letter(retell(&wire), &wire, |runtime| runtime.dlq.lease = Duration::from_secs(30)).await;
         let before = wire.count();
         wire.now_usually(Reply::Answer(201, json!({ "call_id": "x" }), Duration::from_secs(100)));
-        assert_eq!(mainstay.dead_letters().replay(Filter::default()).await, Ok(1));
+        assert_eq!(mainstay.dead_letters().replay(Filter::default()).run().await.unwrap().chosen, 1);
         let snapshot = until(&mainstay, |s| s.calls.delivered == 1 && s.parked.dead == 0).await;
         tokio::time::sleep(Duration::from_secs(200)).await;
         assert_eq!(wire.count() - before, 1);
@@ -226,7 +226,7 @@ fn an_unknown_call_that_is_replayed_and_refused_is_still_unknown_and_not_tried_b
     paused(async {
         let wire = Wire::usually(never_sent());
         let (mainstay, call, letter) = unknown_call(&wire).await;
-        mainstay.dead_letters().replay(Filter::ids([letter])).await.unwrap();
+        mainstay.dead_letters().replay(Filter::ids([letter])).run().await.unwrap();
         tokio::time::sleep(Duration::from_secs(120)).await;
         let tried = wire.count();
         assert!(tried > 1);
@@ -248,7 +248,7 @@ fn an_unknown_call_that_is_replayed_and_done_is_counted_once_and_owes_one_end() 
         let wire = Wire::usually(ok(201));
         let (mainstay, call, letter) = unknown_call(&wire).await;
         tokio::time::sleep(HOUR).await;
-        mainstay.dead_letters().replay(Filter::ids([letter])).await.unwrap();
+        mainstay.dead_letters().replay(Filter::ids([letter])).run().await.unwrap();
         let snapshot = until(&mainstay, |s| s.calls.delivered == 1 && s.parked.unknown == 0).await;
         assert!(snapshot.calls.add_up(), "{:?}", snapshot.calls);
         assert_eq!((snapshot.calls.unknown, snapshot.open_effects), (0, 1));
@@ -264,7 +264,7 @@ fn an_end_that_comes_while_its_unknown_call_is_replayed_is_kept_for_it() {
     paused(async {
         let wire = Wire::usually(Reply::Fail(WireFault::Connect, Duration::from_secs(5)));
         let (mainstay, call, letter) = unknown_call(&wire).await;
-        mainstay.dead_letters().replay(Filter::ids([letter])).await.unwrap();
+        tokio::task::spawn_local(mainstay.dead_letters().replay(Filter::ids([letter])).run());
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(wire.count(), 2);
         mainstay.complete(call, Completion::happened(Credits::whole(10))).await.unwrap();
@@ -291,7 +291,7 @@ fn a_parked_call_that_waited_too_long_for_a_place_is_tried_again() {
         wire.then([Reply::Answer(201, json!({ "call_id": "x" }), Duration::from_secs(400))]);
         let other = mainstay.submit(dial("2")).await.unwrap();
         turn().await;
-        mainstay.dead_letters().replay(Filter::default()).await.unwrap();
+        mainstay.dead_letters().replay(Filter::default()).run().await.unwrap();
         other.outcome().await.unwrap();
         let snapshot = until(&mainstay, |s| s.calls.delivered == 2).await;
         assert_eq!(snapshot.parked.given_up, 0);
@@ -427,7 +427,7 @@ fn a_purged_letter_lets_go_of_its_key() {
         let again = mainstay.call(dial("1")).await.unwrap_err();
         assert!(matches!(again, CallError::DeadLettered { .. }), "{again:?}");
         let page = mainstay.dead_letters().list(Filter::default(), None).await.unwrap();
-        assert_eq!(mainstay.dead_letters().purge(vec![page.letters[0].letter.id]).await, Ok(1));
+        assert_eq!(mainstay.dead_letters().purge(Filter::ids([page.letters[0].letter.id]), None).await, Ok(1));
         let answer = mainstay.call(dial("1")).await.unwrap();
         assert!(matches!(answer, Answer::Delivered(_)), "{answer:?}");
         settled(&mainstay).await;

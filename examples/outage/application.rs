@@ -178,7 +178,7 @@ impl Application {
     pub async fn replay_dead_letters(&self) -> Result<(), Failure> {
         let deadline = now() + PATIENCE;
         while now() < deadline {
-            self.handle.dead_letters().replay(Filter::kind(Kind::Dead)).await?;
+            self.handle.dead_letters().replay(Filter::kind(Kind::Dead)).pace(Duration::from_millis(1)).run().await?;
             self.until_at_most("replaying", Duration::from_secs(4), |snapshot| {
                 snapshot.calls.dead_lettered == 0 && snapshot.calls.under_way == 0
             })

@@ -104,7 +104,7 @@ fn an_unknown_call_that_did_not_happen_becomes_a_dead_letter_that_can_be_replaye
         assert_eq!((snapshot.calls.unknown, snapshot.calls.dead_lettered), (0, 1));
         assert_eq!(money(&mainstay, "retell"), whole(0, 0));
         wire.now_usually(ok(201));
-        assert_eq!(mainstay.dead_letters().replay(Filter::default()).await, Ok(1));
+        assert_eq!(mainstay.dead_letters().replay(Filter::default()).run().await.unwrap().chosen, 1);
         let snapshot = until(&mainstay, |snapshot| snapshot.calls.delivered == 1).await;
         assert_eq!((snapshot.calls.dead_lettered, wire.count()), (0, 2));
     });

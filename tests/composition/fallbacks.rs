@@ -53,7 +53,7 @@ fn dead_letters_are_replayed_to_delivered_and_pay_once() {
         tokio::time::sleep(s(3600)).await;
         let failed = wire.count();
         assert_eq!(mainstay.snapshot().calls.dead_lettered, 3, "nobody rings by itself");
-        assert_eq!(mainstay.dead_letters().replay(Filter::kind(Kind::Dead)).await, Ok(3));
+        assert_eq!(mainstay.dead_letters().replay(Filter::kind(Kind::Dead)).run().await.unwrap().chosen, 3);
         let snapshot = until(&mainstay, |snapshot| snapshot.calls.delivered == 3).await;
         assert_eq!((snapshot.calls.dead_lettered, wire.count() - failed), (0, 3));
         assert_eq!(money(&mainstay, "retell"), whole(0, 930));

@@ -13,6 +13,7 @@ mod fallbacks;
 mod functions;
 mod guardrails;
 mod guards;
+mod letters;
 mod limits;
 #[path = "../support/mod.rs"]
 mod support;

@@ -92,7 +92,7 @@ fn a_letter_keeps_the_name_of_its_target_never_the_address_and_is_replayed_there
         mainstay.dead_letters().export(Filter::ids([letter]), |line| lines += line).await.unwrap();
         assert!(lines.contains(r#""target":"accounts""#) && !lines.contains("canary"), "{lines}");
         wire.now_usually(ok(200));
-        mainstay.dead_letters().replay(Filter::ids([letter])).await.unwrap();
+        mainstay.dead_letters().replay(Filter::ids([letter])).run().await.unwrap();
         until(&mainstay, |snapshot| snapshot.calls.delivered == 1).await;
         assert_eq!((wire.count_at("/accounts"), wire.count_at("/leads")), (2, 0));
     });

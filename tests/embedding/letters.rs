@@ -59,12 +59,12 @@ async fn dead_letters_are_listed_exported_replayed_and_purged() {
     }
 
     vendors.set_script(Script::default()).unwrap();
-    assert_eq!(letters.replay(Filter::ids([dead[0].1])).await.unwrap(), 1);
+    assert_eq!(letters.replay(Filter::ids([dead[0].1])).run().await.unwrap().chosen, 1);
     let snapshot = soon(until(&mainstay, |s| s.calls.delivered == 1 && s.parked.dead == 2)).await;
     assert!(snapshot.calls.add_up() && snapshot.calls.dead_lettered == 2, "{:?}", snapshot.calls);
     assert_eq!(vendors.ledger().iter().filter(|entry| entry.effect).count(), 1);
-    assert_eq!(letters.purge(vec![dead[1].1]).await.unwrap(), 1);
-    assert_eq!(letters.purge(vec![dead[1].1, dead[0].1]).await.unwrap(), 0, "they are gone");
+    assert_eq!(letters.purge(Filter::ids([dead[1].1]), None).await.unwrap(), 1);
+    assert_eq!(letters.purge(Filter::ids([dead[1].1, dead[0].1]), None).await.unwrap(), 0, "they are gone");
     let page = letters.list(Filter::default(), None).await.unwrap();
     assert_eq!(page.letters.iter().map(|parked| parked.letter.id).collect::<Vec<_>>(), [dead[2].1]);
     // A purged call's key is free, a delivered one's is not.
@@ -112,7 +112,7 @@ async fn the_next_runtime_on_a_data_directory_finds_its_parked_calls_and_does_th
     );
     assert_eq!(first.calls.queued + first.calls.delivered, 5);
     soon(until(&mainstay, |s| s.calls.delivered > 0)).await;
-    mainstay.dead_letters().replay(Filter::kind(Kind::Later)).await.unwrap();
+    mainstay.dead_letters().replay(Filter::kind(Kind::Later)).run().await.unwrap();
     let snapshot = soon(until(&mainstay, |s| s.calls.delivered == 5 && s.parked.later == 0)).await;
     assert!(snapshot.calls.add_up() && snapshot.calls.queued == 0, "{:?}", snapshot.calls);
     assert_eq!((snapshot.parked.unknown, snapshot.calls.unknown), (1, 1), "an unknown call waits for a person");
@@ -150,11 +150,11 @@ async fn an_unknown_call_is_replayed_only_by_its_id_and_the_counts_follow_it() {
     let runtime = start(&vendors, dir.path()).await;
     let mainstay = runtime.handle();
     let letters = mainstay.dead_letters();
-    assert_eq!(letters.replay(Filter::default()).await.unwrap(), 0, "not among all");
+    assert_eq!(letters.replay(Filter::default()).run().await.unwrap().chosen, 0, "not among all");
     let page = letters.list(Filter::kind(Kind::Unknown), None).await.unwrap();
     let letter = &page.letters[0].letter;
     assert_eq!(letter.call, call);
-    assert_eq!(letters.replay(Filter::ids([letter.id])).await.unwrap(), 1);
+    assert_eq!(letters.replay(Filter::ids([letter.id])).run().await.unwrap().chosen, 1);
     let snapshot = soon(until(&mainstay, |s| s.parked.unknown == 0 && s.calls.delivered == 1)).await;
     assert!(snapshot.calls.add_up() && snapshot.calls.unknown == 0, "{:?}", snapshot.calls);
     assert_eq!(vendors.totals().retell.effects, 1);
@@ -179,7 +179,7 @@ async fn a_parked_row_goes_to_its_own_table_in_the_next_runtime_and_stays_parked
     let only_leads = VendorConfig::clay_tables("clay", [("leads", Clay::table("https://clay.test/hook-canary/leads"))]);
     let runtime = start(only_leads.transport(wire.clone())).await;
     let mainstay = runtime.handle();
-    mainstay.dead_letters().replay(Filter::ids([letter])).await.unwrap();
+    mainstay.dead_letters().replay(Filter::ids([letter])).run().await.unwrap();
     soon(until(&mainstay, |s| s.parked.given_up == 1)).await;
     let page = mainstay.dead_letters().list(Filter::ids([letter]), None).await.unwrap();
     assert!(
@@ -193,7 +193,7 @@ async fn a_parked_row_goes_to_its_own_table_in_the_next_runtime_and_stays_parked
     let runtime = start(clay_tables(&wire)).await;
     let mainstay = runtime.handle();
     let before = wire.count_at("/accounts");
-    mainstay.dead_letters().replay(Filter::ids([letter])).await.unwrap();
+    mainstay.dead_letters().replay(Filter::ids([letter])).run().await.unwrap();
     soon(until(&mainstay, |s| s.calls.delivered == 1)).await;
     assert_eq!((wire.count_at("/accounts"), wire.count_at("/leads")), (before + 1, 0));
     runtime.shutdown(Duration::from_secs(10)).await;

@@ -78,7 +78,7 @@ async fn a_vendor_whose_actor_panics_past_its_limit_is_down_in_words_until_it_is
     }
     assert!(delivered >= 7 && delivered + queued == 10, "three were lost with their crash: {delivered} {queued}");
     assert!(soon(mainstay.call(row(99))).await.is_ok());
-    mainstay.dead_letters().replay(Filter::kind(Kind::Later)).await.unwrap();
+    mainstay.dead_letters().replay(Filter::kind(Kind::Later)).run().await.unwrap();
     let snapshot = soon(until(&mainstay, |s| s.calls.delivered == 17)).await;
     assert!(snapshot.calls.add_up() && snapshot.vendors["clay"].down.is_none(), "{:?}", snapshot.calls);
     assert_eq!((snapshot.tree.totals.panics, snapshot.tree.totals.parked), (3, 1));

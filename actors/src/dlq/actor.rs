@@ -126,7 +126,8 @@ impl DlqActor {
         let (now, spread) = (self.parts.clock.wall(), self.parts.rng.unit());
         let usual = LetterConfig::default();
         let config = self.parts.letters.get(&old.vendor).unwrap_or(&usual);
-        state_after(config, &old.state, &finish.end, finish.requests, now, spread)
+        let state = if finish.replayed { old.state.replayed() } else { old.state.clone() };
+        state_after(config, &state, &finish.end, finish.requests, now, spread)
     }
 }
 

@@ -1,16 +1,16 @@
 //! What the dead letter queue does with each question.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use actix::{Context, Handler, ResponseFuture};
 use jiff::Timestamp;
 
 use super::{
-    Entry, Failure, Kind, LetterState, ParkedLetter,
+    Entry, Failure, Filter, Kind, LetterState, ParkedLetter,
     actor::{DlqActor, PAGE_MAX},
     disk,
     index::Change,
-    message::{DlqError, Finish, List, Page, Park, Parked, Purge, Purged, Replay, TakeDue},
+    message::{Choose, Chosen, DlqError, Finish, List, Page, Park, Parked, Purge, Purged, TakeChosen, TakeDue},
     writes::Writes,
 };
 use crate::{
@@ -18,9 +18,6 @@ use crate::{
     outcome::Class,
     store::{Store, StoreError},
 };
-
-/// Letters that a replay writes at a time.
-const REPLAY_GROUP: usize = 64;
 
 impl Handler<Park> for DlqActor {
     type Result = ResponseFuture<Result<Parked, DlqError>>;
@@ -42,7 +39,7 @@ impl Handler<Park> for DlqActor {
         let seq = match placed {
             Err(_) => return Box::pin(async { Err(DlqError::Restarting) }),
             Ok(Err(held)) => return Box::pin(async move { Err(DlqError::Full { held, limit }) }),
-            Ok(Ok(None)) => return Box::pin(async move { Ok(Parked { id, total }) }),
+            Ok(Ok(None)) => return Box::pin(async move { Ok(Parked { id, total, is_new: false }) }),
             Ok(Ok(Some(seq))) => seq,
         };
         let (call, vendor, parked_at) = (letter.call, letter.vendor.clone(), letter.parked_at);
@@ -58,13 +55,14 @@ impl Handler<Park> for DlqActor {
         let written = self.writes.commit(set, vec![change]);
         let wake = self.parts.wake.clone();
         Box::pin(async move {
-            match written.await {
-                Ok(()) => wake.notify_one(),
+            let is_new = match written.await {
+                Ok(()) => true,
                 // It was written before, by an asker that never heard of it.
-                Err(StoreError::Precondition { .. }) => {}
+                Err(StoreError::Precondition { .. }) => false,
                 Err(error) => return Err(error.into()),
-            }
-            Ok(Parked { id, total: total + 1 })
+            };
+            wake.notify_one();
+            Ok(Parked { id, total: total + 1, is_new })
         })
     }
 }
@@ -83,12 +81,63 @@ impl Handler<TakeDue> for DlqActor {
             },
         );
         let Ok(taken) = taken else { return Box::pin(async { Err(DlqError::Restarting) }) };
-        let (store, reports) = (self.parts.store.clone(), self.inc.reports().clone());
-        Box::pin(async move {
-            let entries: BTreeMap<u64, Entry> = taken.iter().cloned().collect();
+        let letters = self.read_taken(taken.iter().cloned().map(|(seq, entry)| (seq, entry.clone(), entry)).collect());
+        Box::pin(letters)
+    }
+}
+
+impl Handler<Choose> for DlqActor {
+    type Result = Result<Vec<Chosen>, DlqError>;
+
+    fn handle(&mut self, Choose { filter, max }: Choose, _: &mut Context<Self>) -> Self::Result {
+        self.inc.begin("choose", None);
+        let clock = self.parts.clock.now();
+        Ok(self.inc.read(|index| {
+            let seqs = index.select(&filter, None, max, clock, false);
+            let entries = seqs.into_iter().filter_map(|seq| index.entry(seq));
+            entries.map(|entry| Chosen { id: entry.id, replays: entry.state.replays }).collect()
+        }))
+    }
+}
+
+impl Handler<TakeChosen> for DlqActor {
+    type Result = ResponseFuture<Result<Option<ParkedLetter>, DlqError>>;
+
+    fn handle(&mut self, TakeChosen(Chosen { id, replays }): TakeChosen, _: &mut Context<Self>) -> Self::Result {
+        self.inc.begin("take_chosen", None);
+        let (clock, lease) = (self.parts.clock.now(), self.lease());
+        let taken = self.inc.commit(
+            |index| {
+                let seq = index.select(&Filter::ids([id]), None, 1, clock, false).pop()?;
+                let entry = index.entry(seq).filter(|entry| entry.state.replays == replays)?;
+                Some((seq, entry.clone()))
+            },
+            |index, taken| {
+                index.apply_out(taken.iter().map(|(seq, _)| *seq).collect::<Vec<_>>().as_slice(), lease);
+                taken
+            },
+        );
+        let Ok(taken) = taken else { return Box::pin(async { Err(DlqError::Restarting) }) };
+        let fresh = |entry: &Entry| Entry { state: entry.state.replayed(), ..entry.clone() };
+        let taken = taken.into_iter().map(|(seq, entry)| (seq, fresh(&entry), entry)).collect();
+        let letters = self.read_taken(taken);
+        Box::pin(async move { Ok(letters.await?.pop()) })
+    }
+}
+
+impl DlqActor {
+    /// Reads letters that were taken, and marks them on disk. Each with its entry as it begins and as it is: in memory it
+    /// stays what it is until it is finished.
+    fn read_taken(
+        &self,
+        taken: Vec<(u64, Entry, Entry)>,
+    ) -> impl Future<Output = Result<Vec<ParkedLetter>, DlqError>> + use<> {
+        let (store, reports, now) = (self.parts.store.clone(), self.inc.reports().clone(), self.parts.clock.wall());
+        async move {
+            let wanted = taken.iter().map(|(seq, begun, _)| (*seq, begun.clone())).collect();
             let letters = async {
-                let (letters, strange) = disk::read_all(&store, taken).await?;
-                mark_taken(&store, &letters, &entries, now).await?;
+                let (letters, strange) = disk::read_all(&store, wanted).await?;
+                mark_taken(&store, &letters, &taken, now).await?;
                 Ok((letters, strange))
             };
             match letters.await {
@@ -99,11 +148,11 @@ impl Handler<TakeDue> for DlqActor {
                     Ok(letters)
                 }
                 Err(error) => {
-                    entries.into_keys().for_each(|seq| reports.push(Change::Back { seq }));
+                    taken.iter().for_each(|(seq, ..)| reports.push(Change::Back { seq: *seq }));
                     Err(error)
                 }
             }
-        })
+        }
     }
 }
 
@@ -112,19 +161,17 @@ impl Handler<TakeDue> for DlqActor {
 async fn mark_taken(
     store: &Arc<dyn Store>,
     letters: &[ParkedLetter],
-    entries: &BTreeMap<u64, Entry>,
+    taken: &[(u64, Entry, Entry)],
     now: Timestamp,
 ) -> Result<(), DlqError> {
-    let taken = |entry: &Entry| {
+    let mark = |entry: &Entry| {
         let detail = "it was being done again when the process ended: it may have happened";
         let error = Failure { detail: detail.into(), ..entry.state.error.clone() };
-        let state = entry.state.after(Kind::Unknown, error, 0, now);
-        Entry { state, ..entry.clone() }
+        Entry { state: entry.state.after(Kind::Unknown, error, 0, now), ..entry.clone() }
     };
-    let marks: Vec<_> = letters
-        .iter()
-        .filter_map(|letter| entries.get(&letter.seq).map(|entry| (letter.seq, entry, taken(entry))))
-        .collect();
+    let read: BTreeSet<u64> = letters.iter().map(|letter| letter.seq).collect();
+    let marks = taken.iter().filter(|(seq, ..)| read.contains(seq)).map(|(seq, begun, is)| (*seq, is, mark(begun)));
+    let marks: Vec<_> = marks.collect();
     if marks.is_empty() {
         return Ok(());
     }
@@ -203,41 +250,6 @@ async fn remove(writes: &Writes, seq: u64, entry: Entry, delivered: bool) -> Res
     writes.commit(set, vec![Change::Removed { seq, delivered }]).await
 }
 
-impl Handler<Replay> for DlqActor {
-    type Result = ResponseFuture<Result<u64, DlqError>>;
-
-    fn handle(&mut self, Replay { filter, max }: Replay, _: &mut Context<Self>) -> Self::Result {
-        self.inc.begin("replay", None);
-        let (clock, now, lease) = (self.parts.clock.now(), self.parts.clock.wall(), self.lease());
-        let chosen = self.inc.commit(
-            |index| index.select(&filter, None, max, clock, false),
-            |index, seqs| {
-                index.apply_out(&seqs, lease);
-                seqs.into_iter().filter_map(|seq| Some((seq, index.entry(seq)?.clone()))).collect::<Vec<_>>()
-            },
-        );
-        let Ok(chosen) = chosen else { return Box::pin(async { Err(DlqError::Restarting) }) };
-        let (writes, wake) = (self.writes.clone(), self.parts.wake.clone());
-        Box::pin(async move {
-            let number = chosen.len() as u64;
-            let mut failed = None;
-            for group in chosen.chunks(REPLAY_GROUP) {
-                let again = |entry: &Entry| {
-                    let state = LetterState { due: Some(now), updated_at: now, ..entry.state.replayed() };
-                    Entry { state, ..entry.clone() }
-                };
-                let changed: Vec<_> = group.iter().map(|(seq, entry)| (*seq, entry, again(entry))).collect();
-                let set = disk::change(changed.iter().map(|(seq, old, new)| (*seq, *old, new)))?;
-                let changes =
-                    changed.into_iter().map(|(seq, _, new)| Change::Put { seq, entry: Box::new(new) }).collect();
-                failed = writes.commit(set, changes).await.err().or(failed);
-            }
-            wake.notify_one();
-            failed.map_or(Ok(number), |error| Err(error.into()))
-        })
-    }
-}
-
 impl Handler<List> for DlqActor {
     type Result = ResponseFuture<Result<Page, DlqError>>;
 
@@ -267,7 +279,7 @@ impl Handler<Purge> for DlqActor {
     fn handle(&mut self, Purge { ids }: Purge, _: &mut Context<Self>) -> Self::Result {
         self.inc.begin("purge", None);
         let (clock, lease) = (self.parts.clock.now(), self.lease());
-        let filter = super::Filter::ids(ids);
+        let filter = Filter::ids(ids);
         let chosen = self.inc.commit(
             |index| index.select(&filter, None, usize::MAX, clock, false),
             |index, seqs| {

@@ -189,6 +189,17 @@ impl LetterState {
         fresh.tried(requests, at)
     }
 
+    /// The same as far as it can be true: whoever wrote it down elsewhere may be mistaken.
+    #[must_use]
+    pub fn sound(mut self) -> Self {
+        self.error.detail = cut(self.error.detail);
+        self.given_up &= self.kind != Kind::Unknown;
+        self.due = self.due.filter(|_| self.kind != Kind::Unknown && !self.given_up);
+        let too_many = self.history.len().saturating_sub(HISTORY_MAX);
+        self.history.drain(..too_many);
+        self
+    }
+
     /// When something was last sent for it.
     pub fn last_attempt_at(&self) -> Option<Timestamp> {
         self.history.last().map(|attempt| attempt.at)

@@ -29,9 +29,6 @@ pub enum DlqError {
     /// A letter could not be written or read.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// No such letter: it was delivered or purged.
-    #[error("no letter {0}: it was delivered or purged")]
-    Gone(LetterId),
     /// The actor was being replaced; ask again.
     #[error("the dead letter queue was being restarted; ask again")]
     Restarting,
@@ -53,6 +50,8 @@ pub struct Parked {
     pub id: LetterId,
     /// Letters of its kind and vendor now.
     pub total: u64,
+    /// False when a letter with this id was there already.
+    pub is_new: bool,
 }
 
 /// Takes letters that are due, those that are due longest first. They are out until they are finished, or until their lease
@@ -77,23 +76,40 @@ pub struct Finish {
     pub end: Ended,
     /// Requests that were sent for it. Without any, no attempt is used up.
     pub requests: u32,
+    /// It was taken for a replay: it begins with fresh attempts.
+    pub replayed: bool,
 }
 
 impl Finish {
     /// What became of a letter for which nothing was sent.
     pub fn new(id: LetterId, end: Ended) -> Self {
-        Self { id, end, requests: 0 }
+        Self { id, end, requests: 0, replayed: false }
     }
 }
 
-/// Makes letters due now, with fresh attempts. Those that are being done right now are left alone.
+/// Settles which letters a replay or a purge means, in the order of parking. Those that are being done right now are left out,
+/// and so are those that arrive later.
 #[derive(Debug, Clone)]
-pub struct Replay {
-    /// Which. Unknown ones only by their id.
+pub struct Choose {
+    /// Which. Unknown ones only by their kind or id.
     pub filter: Filter,
     /// Most letters.
     pub max: usize,
 }
+
+/// A letter that was chosen, as it was then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chosen {
+    /// Which.
+    pub id: LetterId,
+    /// How often it had been replayed.
+    pub replays: u32,
+}
+
+/// Takes a letter that was chosen, with fresh attempts, to be finished as [`Finish::replayed`]. `None`: it is gone, it is
+/// being done, or somebody else replayed it since.
+#[derive(Debug, Clone, Copy)]
+pub struct TakeChosen(pub Chosen);
 
 /// Lists letters in the order of parking.
 #[derive(Debug, Clone)]
@@ -134,8 +150,12 @@ impl Message for Finish {
     type Result = Result<Option<LetterState>, DlqError>;
 }
 
-impl Message for Replay {
-    type Result = Result<u64, DlqError>;
+impl Message for Choose {
+    type Result = Result<Vec<Chosen>, DlqError>;
+}
+
+impl Message for TakeChosen {
+    type Result = Result<Option<ParkedLetter>, DlqError>;
 }
 
 impl Message for List {

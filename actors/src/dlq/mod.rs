@@ -69,7 +69,7 @@ pub use config::{DlqConfig, LetterConfig};
 pub use index::{Change, Dlq, DlqSnapshot, Entry, Meant};
 pub use letter::{Attempt, Ended, Failure, Filter, HISTORY_MAX, Kind, Letter, LetterState, ParkedLetter};
 #[cfg(feature = "runtime")]
-pub use message::{DlqError, Finish, List, Page, Park, Parked, Purge, Purged, Replay, TakeDue};
+pub use message::{Choose, Chosen, DlqError, Finish, List, Page, Park, Parked, Purge, Purged, TakeChosen, TakeDue};
 pub use record::RecordError;
 pub use schedule::{due_after, state_after};
 

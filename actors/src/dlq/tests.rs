@@ -295,11 +295,25 @@ impl Bench {
 
     /// After one request.
     async fn finish(&self, n: u128, end: Ended) -> Result<Option<LetterState>, DlqError> {
-        self.ask(Finish { id: id(n), end, requests: 1 }).await
+        self.ask(Finish { requests: 1, ..Finish::new(id(n), end) }).await
     }
 
-    async fn replay(&self, filter: Filter) -> u64 {
-        self.ask(Replay { filter, max: 100 }).await.unwrap()
+    /// After one request of a replay.
+    async fn finish_replay(&self, n: u128, end: Ended) -> Option<LetterState> {
+        self.ask(Finish { requests: 1, replayed: true, ..Finish::new(id(n), end) }).await.unwrap()
+    }
+
+    async fn choose(&self, filter: Filter, max: usize) -> Vec<Chosen> {
+        self.ask(Choose { filter, max }).await.unwrap()
+    }
+
+    /// Takes all that it means.
+    async fn replay(&self, filter: Filter) -> Vec<ParkedLetter> {
+        let mut taken = Vec::new();
+        for chosen in self.choose(filter, usize::MAX).await {
+            taken.extend(self.ask(TakeChosen(chosen)).await.unwrap());
+        }
+        taken
     }
 
     async fn purge(&self, numbers: impl IntoIterator<Item = u128>) -> Result<u64, DlqError> {

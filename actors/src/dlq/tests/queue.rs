@@ -7,7 +7,7 @@ async fn a_parked_call_is_on_disk_counted_and_shown() {
     local(async {
         let bench = bench(DlqConfig::default()).await;
         let parked = bench.park(2, Kind::Dead, Class::Server, Some(30)).await.unwrap();
-        assert_eq!(parked, Parked { id: id(2), total: 1 });
+        assert_eq!(parked, Parked { id: id(2), total: 1, is_new: true });
         assert_eq!((bench.store.counted(), bench.store.count(Table::Letters)), (1, 1), "on disk when it is answered");
         bench.park(3, Kind::Unknown, Class::Timeout, Some(30)).await.unwrap();
         bench.park(5, Kind::Later, Class::Connect, None).await.unwrap();
@@ -33,7 +33,7 @@ async fn parking_the_same_letter_again_changes_nothing_and_a_full_queue_knows_wh
         bench.park(2, Kind::Dead, Class::Server, None).await.unwrap();
         bench.seen().await;
         let again = bench.park(2, Kind::Dead, Class::Timeout, None).await.unwrap();
-        assert_eq!(again, Parked { id: id(2), total: 1 });
+        assert_eq!(again, Parked { id: id(2), total: 1, is_new: false });
         bench.park(3, Kind::Dead, Class::Server, None).await.unwrap();
         let full = bench.park(4, Kind::Dead, Class::Server, None).await;
         assert_eq!(full, Err(DlqError::Full { held: 2, limit: 2 }));
@@ -141,9 +141,12 @@ async fn failed_replays_come_back_later_and_later_and_are_then_given_up_once() {
         assert_eq!(bench.store.count(Table::LetterDue), 0);
         bench.is_even().await;
         assert!(!bench.rings_within(7200 * SECOND).await || bench.take(1).await.is_empty());
-        assert_eq!(bench.replay(Filter::default()).await, 1, "a person may still ask for it, with fresh attempts");
-        assert_eq!(bench.take(1).await[0].state.attempts, 0);
-        bench.finish(2, Ended::GivenUp { error: Failure::new(Class::Auth, Some(401), "hopeless") }).await.unwrap();
+        let taken = bench.replay(Filter::default()).await;
+        assert_eq!((taken[0].state.attempts, taken[0].state.replays), (0, 1), "a person may still ask for it");
+        bench
+            .finish_replay(2, Ended::GivenUp { error: Failure::new(Class::Auth, Some(401), "hopeless") })
+            .await
+            .unwrap();
         assert_eq!(
             (bench.seen().await.given_up, bench.facts.count(|fact| matches!(fact, Fact::GivenUp { .. }))),
             (1, 2)
@@ -176,10 +179,9 @@ async fn a_letter_says_how_it_came_and_how_its_last_attempts_ended() {
         bench.park(2, Kind::Dead, Class::Connect, None).await.unwrap();
         for _ in 0..3 {
             bench.replay(Filter::ids([id(2)])).await;
-            for class in [Class::Timeout, Class::Server] {
-                bench.take_when_due().await;
-                bench.finish(2, again(class)).await.unwrap();
-            }
+            bench.finish_replay(2, again(Class::Timeout)).await;
+            bench.take_when_due().await;
+            bench.finish(2, again(Class::Server)).await.unwrap();
         }
         let letter = bench.list(Filter::ids([id(2)])).await.remove(0);
         assert_eq!(letter.letter.first_error, Some(Failure::new(Class::Server, Some(500), "words")));
@@ -222,18 +224,23 @@ async fn a_replay_takes_what_it_names_and_an_unknown_call_only_by_its_id() {
         bench.park(10, Kind::Unknown, Class::Timeout, None).await.unwrap();
         bench.seen().await;
         let clay = Filter::default().class(Class::Timeout).vendor("clay").unwrap();
-        assert_eq!(bench.replay(clay).await, 2, "6 and 8, not the unknown 10");
-        assert_eq!(ids(&bench.take(100).await), [id(6), id(8)]);
-        assert_eq!(bench.ask(Replay { filter: Filter::default(), max: 3 }).await, Ok(3));
-        assert_eq!(ids(&bench.take(100).await), [id(0), id(1), id(2)]);
-        assert_eq!(bench.replay(Filter::default()).await, 5, "what is out is left alone");
-        assert_eq!(bench.replay(Filter::ids([id(0), id(99)])).await, 0);
-        assert_eq!(bench.take(100).await.len(), 5);
-        assert_eq!(bench.replay(Filter::ids([id(10)])).await, 1);
-        assert_eq!(ids(&bench.take(100).await), [id(10)]);
-        bench.finish(10, became(Kind::Dead, Class::Abandoned)).await.unwrap();
+        assert_eq!(ids(&bench.replay(clay).await), [id(6), id(8)], "not the unknown 10");
+        let first = bench.choose(Filter::default(), 3).await;
+        assert_eq!(first.iter().map(|chosen| chosen.id).collect::<Vec<_>>(), [id(0), id(1), id(2)], "exactly three");
+        assert!(bench.ask(TakeChosen(first[1])).await.unwrap().is_some());
+        assert_eq!(bench.ask(TakeChosen(first[1])).await.unwrap(), None, "it is out");
+        bench.finish_replay(1, again(Class::Server)).await;
+        assert_eq!(bench.ask(TakeChosen(first[1])).await.unwrap(), None, "somebody else replayed it since");
+        bench.purge([2]).await.unwrap();
+        assert_eq!(bench.ask(TakeChosen(first[2])).await.unwrap(), None, "it is gone");
+        bench.park(12, Kind::Dead, Class::Server, None).await.unwrap();
+        let old = Filter::default().parked_before(letter(5).parked_at);
+        assert_eq!(ids(&bench.replay(old).await), [id(0), id(1), id(3), id(4)]);
+        assert!(bench.replay(Filter::ids([id(0), id(99)])).await.is_empty(), "what is out is left alone");
+        assert_eq!(ids(&bench.replay(Filter::ids([id(10)])).await), [id(10)]);
+        bench.finish_replay(10, became(Kind::Dead, Class::Abandoned)).await.unwrap();
         let seen = bench.seen().await;
-        assert_eq!((seen.dead, seen.unknown, seen.taken), (11, 0, 10));
+        assert_eq!((seen.dead, seen.unknown, seen.taken), (11, 0, 6));
         bench.is_even().await;
     })
     .await;
@@ -348,8 +355,7 @@ async fn two_ends_of_one_letter_at_once_are_counted_once_each() {
         assert_eq!((seen.dead, seen.unknown, seen.taken), (1, 0, 0));
         assert_eq!(seen.by_class["clay"], BTreeMap::from([(Class::Broken, 1)]), "the last one stands");
         bench.is_even().await;
-        bench.replay(Filter::default()).await;
-        assert_eq!(bench.take(1).await.len(), 1);
+        assert_eq!(bench.replay(Filter::default()).await.len(), 1);
         let deliver = || bench.finish(2, Ended::Delivered);
         assert_eq!(tokio::join!(deliver(), deliver()), (Ok(None), Ok(None)));
         assert_eq!((bench.total().await, bench.store.counted()), (0, 0));

@@ -4,24 +4,27 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_at_any_message_loses_no_letter_and_no_count() {
-    for message in ["park", "written", "take_due", "finish", "replay", "list", "purge", "due"] {
+    for message in ["park", "written", "take_due", "choose", "take_chosen", "finish", "list", "purge", "due"] {
         local(async {
             let bench = bench(DlqConfig::default()).await;
             *bench.strike.0.lock() = Some((message, 2));
             for n in 0..5 {
-                bench.park(n, Kind::Dead, Class::Server, None).await.unwrap();
+                bench.park(n, Kind::Dead, Class::Server, Some(1)).await.unwrap();
             }
             assert_eq!(bench.total().await, 5, "{message}");
-            assert_eq!(bench.replay(Filter::default()).await, 5, "{message}");
+            assert_eq!(bench.replay(Filter::ids([id(2), id(3)])).await.len(), 2, "{message}");
             time::advance(SECOND).await;
             bench.seen().await;
             assert_eq!(bench.list(Filter::default()).await.len(), 5, "{message}");
             assert_eq!(bench.purge([4]).await, Ok(1), "{message}");
-            assert_eq!(bench.take(9).await.len(), 4, "{message}");
+            assert_eq!(bench.take(9).await.len(), 2, "{message}");
             bench.finish(0, Ended::Delivered).await.unwrap();
             bench.finish(1, Ended::Delivered).await.unwrap();
-            bench.finish(2, again(Class::Timeout)).await.unwrap();
-            bench.finish(3, Ended::GivenUp { error: Failure::new(Class::Auth, Some(401), "no key") }).await.unwrap();
+            bench.finish_replay(2, again(Class::Timeout)).await.unwrap();
+            bench
+                .finish_replay(3, Ended::GivenUp { error: Failure::new(Class::Auth, Some(401), "no key") })
+                .await
+                .unwrap();
             let seen = bench.seen().await;
             assert_eq!((seen.dead, seen.given_up, seen.taken), (2, 1, 0), "{message}");
             assert_eq!(bench.store.counted(), 2, "{message}");
@@ -57,8 +60,9 @@ async fn a_store_that_fails_is_an_error_and_the_letter_stays_to_be_taken() {
             assert_eq!(bench.finish(2, end).await, Err(full.clone()));
             assert_eq!(bench.total().await, 1);
         }
+        let chosen = bench.choose(Filter::default(), 9).await[0];
         bench.store.fails.store(1, SeqCst);
-        assert_eq!(bench.ask(Replay { filter: Filter::default(), max: 9 }).await, Err(full.clone()));
+        assert_eq!(bench.ask(TakeChosen(chosen)).await, Err(full.clone()));
         bench.store.fails.store(1, SeqCst);
         assert_eq!(bench.ask(List { filter: Filter::default(), after: None, max: 9 }).await, Err(full));
         bench.seen().await;

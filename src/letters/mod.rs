@@ -1,19 +1,24 @@
-//! The parked calls, in an application's hands: list, count, replay, export, purge.
+//! The parked calls, in an application's hands: list, replay, purge, export, import. Their numbers are in the
+//! [`Snapshot`](crate::Snapshot).
+
+mod replay;
+mod transfer;
 
 use std::sync::Arc;
 
 use actix::Handler;
 use mainstay_actors::{
-    dlq::{DlqActor, DlqError, Filter, Kind, LetterId, List, PAGE_MAX, Page, ParkedLetter, Purge, Replay},
+    dlq::{Choose, Chosen, DlqActor, DlqError, Filter, Kind, List, PAGE_MAX, Page, ParkedLetter, Purge},
     fact::FinalState,
     idempotency::{End, KeyReport},
+    ids::LetterId,
     kernel::Lost,
 };
 
 use crate::{gateway::Gateway, verdict::CRASHES_MAX};
 
-/// Most letters one replay takes; the next takes the rest.
-const REPLAY_MAX: usize = 10_000;
+pub use replay::{REPLAY_PACE, Replay, ReplayReport, Replayed};
+pub use transfer::{ImportReport, LINE_MAX_BYTES};
 
 /// The parked calls did not do it.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -22,6 +27,9 @@ pub enum LettersError {
     /// The queue said no.
     #[error(transparent)]
     Queue(#[from] DlqError),
+    /// Nothing to replay under this id.
+    #[error("no letter {0} to replay: it was delivered or purged, or is being done right now")]
+    NotThere(LetterId),
     /// Its actor crashed again and again with the question in hand, or was stopped.
     #[error("the dead letter queue does not answer: {0}")]
     Lost(#[from] Lost),
@@ -47,48 +55,19 @@ impl DeadLetters {
         self.ask(|| List { filter: filter.clone(), after, max: PAGE_MAX }).await
     }
 
-    /// Makes those that match due now, with fresh attempts; they go through the guards and pay like every call. Those that
-    /// arrive later are not among them, and unknown ones only by their id. Returns how many.
+    /// Removes letters for good, at most `limit`, oldest first. Those that are being done right now are left alone. Their
+    /// calls are not done any more and count as cancelled, and their keys are free; the key of an unknown one stays blocked,
+    /// because its effect may have happened. Returns how many were removed.
     ///
     /// # Errors
     ///
     /// [`LettersError`] when the store or its actor does not answer.
-    pub async fn replay(&self, filter: Filter) -> Result<u64, LettersError> {
-        self.ask(|| Replay { filter: filter.clone(), max: REPLAY_MAX }).await
-    }
-
-    /// Everything that matches as JSON lines, oldest first, page by page: `write` gets one line at a time, without its end.
-    ///
-    /// # Errors
-    ///
-    /// [`LettersError`] when the store or its actor does not answer.
-    pub async fn export(&self, filter: Filter, mut write: impl FnMut(&str)) -> Result<u64, LettersError> {
-        let (mut after, mut lines) = (None, 0);
-        loop {
-            let page = self.list(filter.clone(), after).await?;
-            for parked in &page.letters {
-                let line = serde_json::to_string(parked).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"));
-                write(&line);
-                lines += 1;
-            }
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return Ok(lines),
-            }
-        }
-    }
-
-    /// Removes letters for good. Their calls are not done any more and count as cancelled, and their keys are free; the key of an unknown one stays
-    /// blocked, because its effect may have happened. Returns how many were there.
-    ///
-    /// # Errors
-    ///
-    /// [`LettersError`] when the store or its actor does not answer.
-    pub async fn purge(&self, ids: Vec<LetterId>) -> Result<u64, LettersError> {
+    pub async fn purge(&self, filter: Filter, limit: Option<usize>) -> Result<u64, LettersError> {
         let mut number = 0;
-        for some in ids.chunks(PAGE_MAX) {
-            let page = self.list(Filter::ids(some.to_vec()), None).await?;
-            let purged = self.ask(|| Purge { ids: some.to_vec() }).await?;
+        for some in self.choose(filter, limit).await?.chunks(PAGE_MAX) {
+            let ids: Vec<_> = some.iter().map(|chosen| chosen.id).collect();
+            let page = self.list(Filter::ids(ids.clone()), None).await?;
+            let purged = self.ask(|| Purge { ids: ids.clone() }).await?;
             number += purged.gone.len() as u64;
             let gone = |parked: &&ParkedLetter| purged.gone.contains(&parked.letter.id);
             page.letters.iter().filter(gone).for_each(|parked| self.let_go(parked));
@@ -97,6 +76,11 @@ impl DeadLetters {
             }
         }
         Ok(number)
+    }
+
+    /// Which letters are meant at this moment.
+    async fn choose(&self, filter: Filter, limit: Option<usize>) -> Result<Vec<Chosen>, LettersError> {
+        self.ask(|| Choose { filter: filter.clone(), max: limit.unwrap_or(usize::MAX) }).await
     }
 
     /// A person took the call back: it counts as cancelled, and nobody stands for its key any more.
