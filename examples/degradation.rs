@@ -5,6 +5,7 @@
 //! ```
 
 use std::{
+    net::IpAddr,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -27,8 +28,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// The application's own guess: the company that a domain is named after.
 fn guess(payload: &Value) -> Option<Value> {
-    let (name, _) = payload.get("domain")?.as_str()?.split_once('.')?;
+    let name = company_guess(payload.get("domain")?.as_str()?)?;
     Some(json!({ "company": name }))
+}
+
+/// The name in front of the public suffix, its hyphens as spaces: `acme` for `acme.co.uk` and for `sub.acme.com`. A domain that
+/// is itself a suffix, an address in numbers and an empty text name no company.
+pub fn company_guess(domain: &str) -> Option<String> {
+    let domain = domain.trim().trim_end_matches('.').to_lowercase();
+    if domain.parse::<IpAddr>().is_ok() {
+        return None;
+    }
+    let (name, _suffix) = psl::domain_str(&domain)?.split_once('.')?;
+    Some(name.replace('-', " "))
 }
 
 async fn outage() -> Result<(), Box<dyn std::error::Error>> {
@@ -56,7 +68,7 @@ async fn outage() -> Result<(), Box<dyn std::error::Error>> {
     show("Cyd", mainstay.call(lead("Cyd", "gizmo.example")).await);
     // Somebody waits for these: a guess now is better than an answer tomorrow.
     let now = [Step::Cache, Step::Local];
-    show("Dan", mainstay.call(lead("Dan", "gadget.example").chain(now)).await);
+    show("Dan", mainstay.call(lead("Dan", "shop.blue-gadget.co.uk").chain(now)).await);
     show("Eve", mainstay.call(lead("Eve", "localhost").chain(now)).await);
 
     DOWN.store(false, Ordering::SeqCst);
