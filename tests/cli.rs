@@ -5,10 +5,10 @@ use std::{
     fmt::Write as _,
     fs,
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
-use mainstay::testing::{Episode, Fault, Script, Simulator, SimulatorConfig, Vendor};
+use mainstay::testing::{Episode, Fault, Rate, Script, Simulator, SimulatorConfig, Vendor};
 use serde_json::Value;
 
 /// A folder with a configuration for a simulator's Clay table.
@@ -23,7 +23,9 @@ impl Desk {
     }
 
     fn with(more: &str) -> Self {
-        let vendors = Simulator::start(SimulatorConfig::default()).unwrap();
+        let mut vendors = SimulatorConfig::default();
+        vendors.clay.rate = Rate { per_second: 1000.0, burst: 1000 }; // as the configuration has it
+        let vendors = Simulator::start(vendors).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let config = format!(
             "[vendors.clay]\ngate = {{ rate = {{ per_second = 1000, burst = 100 }} }}\n{more}\n\
@@ -53,11 +55,37 @@ impl Desk {
         self.mainstay(usual.iter().chain(&rest).chain(more)).await
     }
 
+    /// The same, not waited for. With a pipe, the rows come by it.
+    fn begin(&self, stdin: Stdio) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+        let input = if self.path().join("rows.jsonl").exists() { "rows.jsonl" } else { "-" };
+        command.args(["run", "--config", "mainstay.toml", "--vendor", "clay", "--operation", "push-row", "--json"]);
+        command.args(["--data", "data", "--input", input]).current_dir(self.path()).env("RUST_LOG", "off");
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
     async fn mainstay<'a>(&self, arguments: impl IntoIterator<Item = &'a &'a str>) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
         command.args(arguments).current_dir(self.path()).env("RUST_LOG", "off").stdin(Stdio::null());
         tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap()
     }
+}
+
+/// The work is done and nobody hears of it.
+fn silent_but_working() -> Script {
+    Script::seeded(1).episode(Episode::always(Vendor::Clay, Fault::BlackHole { effect: true }))
+}
+
+async fn until_requests(desk: &Desk, count: u64) {
+    let mut looks = tokio::time::interval(std::time::Duration::from_millis(10));
+    while desk.vendors.totals().clay.requests < count {
+        looks.tick().await;
+    }
+}
+
+#[cfg(unix)]
+fn tell(program: &Child, signal: &str) {
+    assert!(Command::new("kill").args([signal, &program.id().to_string()]).status().unwrap().success());
 }
 
 fn rows(count: usize) -> String {
@@ -162,6 +190,116 @@ async fn rows_of_an_outage_are_on_disk_and_the_next_run_delivers_them() {
     assert_eq!((after.status.code(), &summary(&after)["offered"]), (Some(0), &0.into()));
     let totals = desk.vendors.totals().clay;
     assert_eq!((totals.effects, totals.duplicate_effects), (10, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_an_earlier_run_parked_is_counted_where_it_is_and_not_as_delivered() {
+    let desk = Desk::with("retry = { attempts_max = 1 }");
+    let down = Fault::TooMany { retry_after_secs: Some(60) };
+    desk.vendors.set_script(Script::seeded(1).episode(Episode::always(Vendor::Clay, down))).unwrap();
+    desk.write("rows.jsonl", format!("{}{}", rows(5), rows(1)));
+    for run in ["first", "second"] {
+        let counts = summary(&desk.push(&[]).await);
+        assert_eq!((&counts["queued"], &counts["delivered"]), (&6.into(), &0.into()), "{run}: {counts}");
+    }
+    assert_eq!(desk.vendors.totals().clay.effects, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_on_the_wire_when_the_program_was_killed_is_unknown_to_the_next_run_and_not_sent_again() {
+    let desk = Desk::new();
+    desk.vendors.set_script(silent_but_working()).unwrap();
+    desk.write("rows.jsonl", rows(3));
+    let mut killed = desk.begin(Stdio::null());
+    until_requests(&desk, 3).await;
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+
+    desk.vendors.set_script(Script::seeded(1)).unwrap();
+    desk.write("rows.jsonl", rows(5));
+    let counts = summary(&desk.push(&[]).await);
+    assert_eq!((&counts["unknown"], &counts["delivered"]), (&3.into(), &2.into()), "{counts}");
+    assert_eq!((desk.vendors.totals().clay.effects, desk.vendors.totals().clay.duplicate_effects), (5, 0));
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_told_to_end_keeps_what_was_done_and_says_where_it_stopped() {
+    for signal in ["-INT", "-TERM"] {
+        let desk = Desk::new();
+        let mut run = desk.begin(Stdio::piped());
+        let mut input = run.stdin.take().unwrap();
+        std::io::Write::write_all(&mut input, rows(3).as_bytes()).unwrap();
+        until_requests(&desk, 3).await;
+        tell(&run, signal);
+        let output = tokio::task::spawn_blocking(move || run.wait_with_output()).await.unwrap().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{signal}: {}", said(&output));
+        assert_eq!(summary(&output)["delivered"], 3, "{signal}");
+        assert!(said(&output).contains("interrupted behind line 3 of -"), "{signal}: {}", said(&output));
+        drop(input);
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn told_twice_it_leaves_the_rows_that_are_on_the_wire_and_still_accounts_for_them() {
+    let desk = Desk::new();
+    desk.vendors.set_script(silent_but_working()).unwrap();
+    desk.write("rows.jsonl", rows(3));
+    let mut run = desk.begin(Stdio::null());
+    until_requests(&desk, 3).await;
+    let mut heard = std::io::BufReader::new(run.stderr.take().unwrap());
+    tell(&run, "-TERM");
+    until_line(&mut heard, "mainstay: waits for 3 rows");
+    tell(&run, "-TERM");
+    let output = tokio::task::spawn_blocking(move || run.wait_with_output()).await.unwrap().unwrap();
+    let counts = summary(&output);
+    assert_eq!(
+        (output.status.code(), &counts["unknown"], &counts["lost"]),
+        (Some(1), &3.into(), &0.into()),
+        "{counts}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_cannot_begin_leaves_the_rejects_of_the_last_one_and_never_touches_its_input() {
+    let desk = Desk::new();
+    desk.write("rows.jsonl", rows(1));
+    desk.write("rejects.jsonl", "of the last run");
+    let typo = ["run", "--config", "mainstay.toml", "--vendor", "clay", "--operation", "push", "--input", "rows.jsonl"];
+    let output = desk.mainstay(typo.iter().chain(&["--rejects", "rejects.jsonl"])).await;
+    assert_eq!((output.status.code(), desk.read("rejects.jsonl").as_str()), (Some(2), "of the last run"));
+
+    let same = desk.push(&["--rejects", "./rows.jsonl"]).await;
+    assert_eq!((same.status.code(), desk.read("rows.jsonl")), (Some(2), rows(1)), "{}", said(&same));
+
+    let clean = desk.push(&["--rejects", "rejects.jsonl"]).await;
+    assert_eq!((clean.status.code(), desk.read("rejects.jsonl").as_str()), (Some(0), ""), "{}", said(&clean));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_under_the_rejects_stops_the_run_and_the_summary_is_still_told() {
+    let desk = Desk::new();
+    desk.write("rows.jsonl", "{\"n\":1}\nwrong\n");
+    let output = desk.push(&["--rejects", "/dev/full"]).await;
+    assert_eq!((output.status.code(), &summary(&output)["delivered"]), (Some(1), &1.into()));
+    assert!(said(&output).contains("--rejects /dev/full") && said(&output).contains("line 2"), "{}", said(&output));
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_fault() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+    let status = command.args(["config", "--example"]).stdout(writer).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_help_states_the_exit_codes() {
+    let help = Desk::new().mainstay(&["run", "--help"]).await;
+    assert!(String::from_utf8_lossy(&help.stdout).contains("Exit codes:"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,8 @@ use std::{path::PathBuf, process::ExitCode};
 
 use mainstay::settings;
 
+use super::say;
+
 #[derive(Debug, clap::Args)]
 #[group(required = true)]
 pub(crate) struct Config {
@@ -18,11 +20,11 @@ pub(crate) struct Config {
 impl Config {
     pub(crate) fn run(self) -> Result<ExitCode, Box<dyn std::error::Error>> {
         let Some(file) = self.check else {
-            print!("{}", settings::EXAMPLE);
+            say(settings::EXAMPLE.trim_end())?;
             return Ok(ExitCode::SUCCESS);
         };
         let _builder = settings::load(&file)?;
-        println!("{} is fine", file.display());
+        say(format_args!("{} is fine", file.display()))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -7,7 +7,13 @@ mod run;
 mod sim;
 mod summary;
 
-use std::process::ExitCode;
+use std::{
+    fmt,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use tokio::sync::mpsc;
 
 /// mainstay: guards an application's calls to paid vendors.
 #[derive(Debug, clap::Parser)]
@@ -29,4 +35,38 @@ impl Command {
             Self::Sim(sim) => sim.run().await,
         }
     }
+}
+
+/// Writes a line to standard output. A reader that has seen enough is no fault.
+pub(crate) fn say(line: impl fmt::Display) -> io::Result<()> {
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| io::Error::new(error.kind(), format!("standard output: {error}"))),
+    }
+}
+
+/// Writes a line to standard error, if anybody listens.
+pub(crate) fn tell(line: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Each Ctrl-C from now on, and each signal by which a supervisor of processes ends one. None is missed between two looks.
+pub(crate) fn told_to_end() -> io::Result<mpsc::Receiver<()>> {
+    let (sender, told) = mpsc::channel(1);
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        tokio::spawn(async move {
+            loop {
+                let heard = tokio::select! { heard = interrupt.recv() => heard, heard = terminate.recv() => heard };
+                if heard.is_none() || sender.send(()).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    #[cfg(not(unix))]
+    tokio::spawn(async move { while tokio::signal::ctrl_c().await.is_ok() && sender.send(()).await.is_ok() {} });
+    Ok(told)
 }

@@ -81,7 +81,7 @@ impl<R: BufRead> Rows<R> {
 
     fn read(&self, text: &[u8]) -> Result<Row, String> {
         let value: Value = serde_json::from_slice(text).map_err(|error| match std::str::from_utf8(text) {
-            Ok(_) => format!("no JSON: {error}"),
+            Ok(_) => format!("no JSON: {}", without_line(&error)),
             Err(error) => format!("not UTF-8: {error}"),
         })?;
         let Value::Object(mut payload) = value else { return Err("no JSON object".into()) };
@@ -93,6 +93,11 @@ impl<R: BufRead> Rows<R> {
         };
         Ok(Row { line: self.line, id, payload: payload.into() })
     }
+}
+
+/// Without serde's own line, which is always 1 here and would be taken for the line in the file.
+fn without_line(error: &serde_json::Error) -> String {
+    error.to_string().replace(&format!("at line {} column", error.line()), "at column")
 }
 
 impl<R: BufRead> Iterator for Rows<R> {
@@ -143,6 +148,7 @@ mod tests {
         let reasons: Vec<_> = found.iter().filter_map(|row| row.as_ref().err()).map(|bad| &bad.reason).collect();
         assert_eq!(reasons[0], "no JSON object");
         assert!(reasons[1].starts_with("no JSON: ") && reasons[2].starts_with("not UTF-8: "), "{reasons:?}");
+        assert!(reasons[1].ends_with("at column 4") && !reasons[1].contains("line"), "{reasons:?}");
         assert_eq!(reasons[3], "id: [] is neither a text nor a whole number");
         assert_eq!(found[5], Ok(row(7, None, json!({"a": 2}))));
     }

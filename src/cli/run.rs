@@ -12,7 +12,7 @@ use std::{
 
 use indicatif::ProgressBar;
 use mainstay::{
-    Answer, Call, CallError, CallId, Handle, Receipt, Runtime,
+    Answer, Builder, Call, CallError, CallId, Handle, Reason, Receipt, Refusal, Runtime,
     actors::dlq::{Filter, Kind},
     settings,
 };
@@ -21,7 +21,9 @@ use tokio::{sync::mpsc, task::JoinSet};
 use super::{
     rejects::Rejects,
     rows::{BadRow, Row, Rows},
+    say,
     summary::{Place, Summary},
+    tell, told_to_end,
 };
 
 /// Where parked calls are kept when nobody says where: a queued or dead-lettered row must outlive the program.
@@ -33,7 +35,23 @@ const READ_AHEAD: usize = 64;
 /// How long what is still on the wire at the end is waited for: a little longer than the longest request, 300 s.
 const LAST_CALLS: Duration = Duration::from_secs(310);
 
+/// How long the end of the runtime may take.
+const SHUTDOWN: Duration = Duration::from_secs(10);
+
+/// The same for somebody who said twice that it must end.
+const LEFT_BEHIND: Duration = Duration::from_millis(200);
+
+/// What the exit code says; part of the help.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  every row is accounted for: none is lost, whether it was delivered, parked or refused
+  1  it stopped before the end of the input, or a row is not accounted for
+  2  it could not begin: an argument, the configuration, a file or a name is wrong
+
+Ctrl-C and SIGTERM stop it in order: rows under way end first, once more leaves them.";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
 pub(crate) struct Run {
     /// The configuration, a TOML file (see `mainstay config --example`). Environment variables go over it.
     #[arg(long)]
@@ -57,7 +75,8 @@ pub(crate) struct Run {
     /// Where parked calls are kept; default what the configuration says, else `mainstay-data`.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// A file for rows that were wrong or refused, one JSON object a line with `line`, `reason`, `retry_at` and `row`.
+    /// A file for rows that were wrong or refused, one JSON object a line with `line`, `reason`, `retry_at` and `row`. What an
+    /// earlier run left in it is replaced.
     #[arg(long)]
     rejects: Option<PathBuf>,
     /// Opens the debug endpoint on this loopback address.
@@ -78,33 +97,57 @@ pub(crate) struct Run {
 enum Read {
     Whole,
     Broken(u64, io::Error),
+    /// The rejects could not be written any more.
+    Rejected,
     Interrupted,
+}
+
+type Heard = (Row, CallId, Result<Answer, CallError>);
+
+/// The rows on their way.
+struct Work {
+    calls: JoinSet<Heard>,
+    summary: Summary,
+    rejects: Rejects,
+    /// The last line that was offered.
+    line: u64,
+    /// Told a second time: what is under way is left where it is.
+    is_cut: bool,
 }
 
 impl Run {
     pub(crate) async fn run(self) -> Result<ExitCode, Box<dyn std::error::Error>> {
+        let mut told = told_to_end()?;
+        let settings = settings::load(&self.config)?;
         let input = open(&self.input)?;
-        let mut rejects = Rejects::create(self.rejects.as_deref())?;
-        let runtime = self.start().await?;
-        let mut summary = Summary::default();
-        let read = self.push(&runtime.handle(), input, &mut rejects, &mut summary).await;
-        if read.is_ok() {
-            settle(&runtime.handle(), &mut summary, Duration::from_secs(self.drain)).await?;
+        self.check_rejects()?;
+        let rejects = Rejects::open(self.rejects.as_deref())?;
+        let runtime = self.start(settings).await?;
+        let mut work = Work { calls: JoinSet::new(), summary: Summary::default(), rejects, line: 0, is_cut: false };
+        let read = self.push(&runtime.handle(), input, &mut told, &mut work).await;
+        if read.is_ok() && !work.is_cut {
+            settle(&runtime.handle(), &mut work.summary, Duration::from_secs(self.drain), &mut told).await?;
         }
-        runtime.shutdown(Duration::from_secs(10)).await;
-        rejects.finish()?;
+        // Whatever is still under way after this is parked, and its row told so.
+        runtime.shutdown(if work.is_cut { LEFT_BEHIND } else { SHUTDOWN }).await;
         let read = read?;
-        if self.json {
-            eprintln!("{summary}");
-            println!("{}", summary.to_json());
-        } else {
-            println!("{summary}");
-        }
-        Ok(self.exit_code(&read, &summary))
+        work.hear_the_rest().await?;
+        work.summary.stopped();
+        Ok(self.report(&read, work))
     }
 
-    async fn start(&self) -> Result<Runtime, Box<dyn std::error::Error>> {
-        let mut builder = settings::load(&self.config)?;
+    /// The input must not be emptied as the file of rejects of the same run.
+    fn check_rejects(&self) -> Result<(), String> {
+        let Some(rejects) = &self.rejects else { return Ok(()) };
+        match (rejects.canonicalize(), self.input.canonicalize()) {
+            (Ok(rejects), Ok(input)) if rejects == input && rejects.is_file() => {
+                Err(format!("--rejects {}: is the input: give it a file of its own", rejects.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn start(&self, mut builder: Builder) -> Result<Runtime, Box<dyn std::error::Error>> {
         if let Some(at) = self.debug {
             builder = builder.debug_http(at);
         }
@@ -114,7 +157,7 @@ impl Run {
             .start()
             .await?;
         if let Some(address) = runtime.handle().debug_http() {
-            eprintln!("debug endpoint: http://{address}/debug/snapshot");
+            tell(format_args!("debug endpoint: http://{address}/debug/snapshot"));
         }
         Ok(runtime)
     }
@@ -124,30 +167,37 @@ impl Run {
         &self,
         handle: &Handle,
         input: Box<dyn BufRead + Send>,
-        rejects: &mut Rejects,
-        summary: &mut Summary,
+        told: &mut mpsc::Receiver<()>,
+        work: &mut Work,
     ) -> Result<Read, Box<dyn std::error::Error>> {
         let progress = ProgressBar::new_spinner();
         let mut rows = read_ahead(input);
-        let mut calls = JoinSet::new();
         let mut read = None;
-        loop {
-            let room = read.is_none() && calls.len() < usize::from(self.in_flight);
+        while read.is_none() || !work.calls.is_empty() {
+            if read.is_none() && work.rejects.is_broken() {
+                read = Some(Read::Rejected);
+            }
+            let room = read.is_none() && work.calls.len() < usize::from(self.in_flight);
             tokio::select! {
                 biased;
-                Some(ended) = calls.join_next() => {
-                    let (row, receipt_call, result): (Row, CallId, _) = ended?;
-                    note(summary, rejects, &row, Some(receipt_call), result)?;
+                Some(()) = told.recv() => {
+                    if matches!(read, Some(Read::Interrupted)) {
+                        work.is_cut = true;
+                        break;
+                    }
+                    let left = work.calls.len();
+                    progress.suspend(|| tell(format_args!("mainstay: waits for {left} rows under way; once more leaves them")));
+                    read = Some(Read::Interrupted);
                 }
+                Some(heard) = work.calls.join_next() => work.note_heard(heard?)?,
                 row = rows.recv(), if room => match row {
                     None => read = Some(Read::Whole),
                     Some(Err((line, error))) => read = Some(Read::Broken(line, error)),
-                    Some(Ok(row)) => self.offer(handle, row, &mut calls, summary, rejects).await?,
+                    Some(Ok(row)) => self.offer(handle, row, work).await?,
                 },
-                _ = tokio::signal::ctrl_c(), if read.is_none() => read = Some(Read::Interrupted),
                 else => break,
             }
-            progress.set_message(summary.one_line(calls.len()));
+            progress.set_message(work.summary.one_line(work.calls.len()));
             progress.tick();
         }
         progress.finish_and_clear();
@@ -158,24 +208,25 @@ impl Run {
         &self,
         handle: &Handle,
         row: Result<Row, BadRow>,
-        calls: &mut JoinSet<(Row, CallId, Result<Answer, CallError>)>,
-        summary: &mut Summary,
-        rejects: &mut Rejects,
+        work: &mut Work,
     ) -> Result<(), Box<dyn std::error::Error>> {
-        summary.offered += 1;
+        work.summary.offered += 1;
         let row = match row {
             Ok(row) => row,
             Err(bad) => {
-                summary.refused += 1;
-                return Ok(rejects.bad(&bad)?);
+                work.line = bad.line;
+                work.summary.refused += 1;
+                work.rejects.bad(&bad);
+                return Ok(());
             }
         };
+        work.line = row.line;
         match handle.submit(self.call(&row)).await {
             Ok(receipt) => {
-                calls.spawn(hear(row, receipt));
+                work.calls.spawn(hear(row, receipt));
                 Ok(())
             }
-            Err(refusal) => note(summary, rejects, &row, None, Err(refusal.into())),
+            Err(refusal) => work.refused(&row, refusal),
         }
     }
 
@@ -186,17 +237,82 @@ impl Run {
         call
     }
 
-    fn exit_code(&self, read: &Read, summary: &Summary) -> ExitCode {
+    /// Says what became of the rows.
+    fn report(&self, read: &Read, work: Work) -> ExitCode {
+        let Work { summary, rejects, line, .. } = work;
+        let mut code = self.exit_code(read, line, &summary);
+        if let (Err(error), Some(file)) = (rejects.finish(), &self.rejects) {
+            tell(format_args!("mainstay: --rejects {}: {error}; stopped behind line {line}", file.display()));
+            code = ExitCode::FAILURE;
+        }
+        let said = if self.json {
+            tell(&summary);
+            say(summary.to_json())
+        } else {
+            say(&summary)
+        };
+        match said {
+            Ok(()) => code,
+            Err(error) => {
+                tell(format_args!("mainstay: {error}"));
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn exit_code(&self, read: &Read, line: u64, summary: &Summary) -> ExitCode {
         let input = self.input.display();
         match read {
             Read::Whole if summary.lost() == 0 => return ExitCode::SUCCESS,
-            Read::Whole => eprintln!("mainstay: {} rows are not accounted for", summary.lost()),
+            Read::Whole => tell(format_args!("mainstay: {} rows are not accounted for", summary.lost())),
             Read::Broken(line, error) => {
-                eprintln!("mainstay: --input {input}: cannot be read behind line {line}: {error}")
+                tell(format_args!("mainstay: --input {input}: cannot be read behind line {line}: {error}"));
             }
-            Read::Interrupted => eprintln!("mainstay: interrupted after {} rows of {input}", summary.offered),
+            Read::Interrupted => tell(format_args!("mainstay: interrupted behind line {line} of {input}")),
+            Read::Rejected => {}
         }
         ExitCode::FAILURE
+    }
+}
+
+impl Work {
+    /// Counts a row where it ended.
+    fn note_heard(&mut self, (row, call, result): Heard) -> Result<(), Box<dyn std::error::Error>> {
+        // Another call may stand for this one: then that is the one to look for.
+        let (call, place) = match result {
+            Ok(Answer::Cached { .. }) => (call, Place::Cached),
+            Ok(Answer::Queued { .. }) => (call, Place::Queued),
+            Ok(Answer::Local { .. }) => (call, Place::Local),
+            Ok(_) => (call, Place::Delivered),
+            Err(CallError::DeadLettered { call, .. }) => (call, Place::DeadLettered),
+            Err(CallError::Unknown { call, .. }) => (call, Place::Unknown),
+            Err(CallError::StillUnderWay { call, .. }) => (call, Place::UnderWay),
+            Err(CallError::Refused(refusal)) => return self.refused(&row, refusal),
+            Err(error) => {
+                self.rejects.failed(&row, &error);
+                (call, Place::Lost)
+            }
+        };
+        self.summary.ended(call, place);
+        Ok(())
+    }
+
+    /// A row that a guard refused; a name that nobody has ends the run.
+    fn refused(&mut self, row: &Row, refusal: Refusal) -> Result<(), Box<dyn std::error::Error>> {
+        if matches!(refusal.reason, Reason::UnknownName { .. }) {
+            return Err(refusal.into());
+        }
+        self.summary.refused += 1;
+        self.rejects.refused(row, &refusal);
+        Ok(())
+    }
+
+    /// Once the runtime has stopped, every call has its end.
+    async fn hear_the_rest(&mut self) -> Result<(), Box<dyn std::error::Error>> {
+        while let Some(heard) = self.calls.join_next().await {
+            self.note_heard(heard?)?;
+        }
+        Ok(())
     }
 }
 
@@ -230,46 +346,25 @@ fn read_ahead(input: Box<dyn BufRead + Send>) -> mpsc::Receiver<Found> {
     rows
 }
 
-/// Counts a row where it ended.
-fn note(
+/// Waits for what is still under way, stays for the queue if that is wanted, and looks on disk where the rest is. Whoever
+/// tells the program to end ends the waiting.
+async fn settle(
+    handle: &Handle,
     summary: &mut Summary,
-    rejects: &mut Rejects,
-    row: &Row,
-    call: Option<CallId>,
-    result: Result<Answer, CallError>,
+    drain: Duration,
+    told: &mut mpsc::Receiver<()>,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let place = match result {
-        Ok(Answer::Cached { .. }) => Place::Cached,
-        Ok(Answer::Queued { .. }) => Place::Queued,
-        Ok(Answer::Local { .. }) => Place::Local,
-        Ok(_) => Place::Delivered,
-        Err(CallError::DeadLettered { .. }) => Place::DeadLettered,
-        Err(CallError::Unknown { .. }) => Place::Unknown,
-        Err(CallError::StillUnderWay { .. }) => Place::UnderWay,
-        Err(CallError::Refused(refusal)) => {
-            if matches!(refusal.reason, mainstay::Reason::UnknownName { .. }) {
-                return Err(refusal.into());
-            }
-            summary.refused += 1;
-            return Ok(rejects.refused(row, &refusal)?);
-        }
-        Err(error) => {
-            rejects.failed(row, &error)?;
-            Place::Lost
-        }
+    let quiet = tokio::select! {
+        waited = tokio::time::timeout(LAST_CALLS, until_quiet(handle)) => waited.is_ok(),
+        _ = told.recv() => false,
     };
-    summary.ended(call, place);
-    Ok(())
-}
-
-/// Waits for what is still under way, stays for the queue if that is wanted, and looks on disk where the rest is.
-async fn settle(handle: &Handle, summary: &mut Summary, drain: Duration) -> Result<(), Box<dyn std::error::Error>> {
-    let looks = |wait: Duration| tokio::time::timeout(wait, until_quiet(handle));
-    let _ = looks(LAST_CALLS).await;
-    if !drain.is_zero() {
-        let _ = tokio::time::timeout(drain, until_drained(handle)).await;
+    if quiet && !drain.is_zero() {
+        tokio::select! {
+            _ = tokio::time::timeout(drain, until_drained(handle)) => {}
+            _ = told.recv() => {}
+        }
     }
-    if summary.open().is_empty() {
+    if !summary.has_open() {
         return Ok(());
     }
     let mut parked = BTreeMap::new();
@@ -284,7 +379,7 @@ async fn settle(handle: &Handle, summary: &mut Summary, drain: Duration) -> Resu
             }
         }
     }
-    summary.look_again(&parked);
+    summary.look_again(&parked, quiet);
     Ok(())
 }
 

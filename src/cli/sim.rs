@@ -10,6 +10,8 @@ use std::{
 
 use mainstay::testing::{Script, Simulator, SimulatorConfig};
 
+use super::{say, told_to_end};
+
 /// One of the vendors it plays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Face {
@@ -41,6 +43,7 @@ pub(crate) struct Sim {
 
 impl Sim {
     pub(crate) async fn run(self) -> Result<ExitCode, Box<dyn std::error::Error>> {
+        let mut told = told_to_end()?;
         let script = match &self.script {
             Some(file) => {
                 let text = std::fs::read(file).map_err(|error| format!("--script {}: {error}", file.display()))?;
@@ -53,33 +56,19 @@ impl Sim {
         config.retell.callback_url = self.callback_url;
         let vendors = Simulator::start(config).map_err(|error| format!("--listen {}: {error}", self.listen))?;
         if self.vendor.is_none_or(|face| face == Face::Clay) {
-            println!("clay webhook  {}", vendors.clay_url());
+            say(format_args!("clay webhook  {}", vendors.clay_url()))?;
         }
         if self.vendor.is_none_or(|face| face == Face::Retell) {
-            println!("retell        {} (API key key_test)", vendors.retell_url());
+            say(format_args!("retell        {} (API key key_test)", vendors.retell_url()))?;
         }
-        println!("ledger        {}/__ledger", vendors.base_url());
-        until_told_to_end().await?;
+        say(format_args!("ledger        {}/__ledger", vendors.base_url()))?;
+        told.recv().await;
         if let Some(file) = &self.ledger {
             write_ledger(&vendors, file).map_err(|error| format!("--ledger {}: {error}", file.display()))?;
         }
         vendors.stop().await;
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// Ctrl-C, or the signal that a supervisor of processes sends.
-async fn until_told_to_end() -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        let mut told = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            _ = told.recv() => Ok(()),
-            ended = tokio::signal::ctrl_c() => ended,
-        }
-    }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
 }
 
 fn write_ledger(vendors: &Simulator, file: &Path) -> io::Result<()> {

@@ -27,45 +27,54 @@ pub(crate) struct Summary {
     pub(crate) offered: u64,
     pub(crate) refused: u64,
     places: BTreeMap<Place, u64>,
-    /// Rows that may still move, by their call.
-    open: BTreeMap<CallId, Place>,
+    /// Rows that may still move, with the call that stands for them: two rows with one key have one call.
+    open: Vec<(CallId, Place)>,
 }
 
 impl Summary {
     /// An accepted row is here now.
-    pub(crate) fn ended(&mut self, call: Option<CallId>, place: Place) {
-        let moves = matches!(place, Place::Queued | Place::DeadLettered | Place::Unknown | Place::UnderWay);
-        match call.filter(|_| moves) {
-            Some(call) => drop(self.open.insert(call, place)),
-            None => *self.places.entry(place).or_default() += 1,
+    ///
+    /// What is unknown stays so: it is never sent again by itself.
+    pub(crate) fn ended(&mut self, call: CallId, place: Place) {
+        *self.places.entry(place).or_default() += 1;
+        if matches!(place, Place::Queued | Place::DeadLettered | Place::UnderWay) {
+            self.open.push((call, place));
         }
     }
 
-    /// Rows that may still move.
-    pub(crate) fn open(&self) -> &BTreeMap<CallId, Place> {
-        &self.open
+    /// Whether a row may still move.
+    pub(crate) fn has_open(&self) -> bool {
+        !self.open.is_empty()
     }
 
-    /// Looks where the open rows are: what is not parked any more was delivered from there.
-    pub(crate) fn look_again(&mut self, parked: &BTreeMap<CallId, Kind>) {
-        for (call, _) in std::mem::take(&mut self.open) {
+    /// Looks where the open rows are: what is not parked any more was delivered from there. Where a call may still be on the
+    /// wire (not `quiet`), nothing is said of one that is parked nowhere.
+    pub(crate) fn look_again(&mut self, parked: &BTreeMap<CallId, Kind>, quiet: bool) {
+        for (call, before) in std::mem::take(&mut self.open) {
             let place = match parked.get(&call) {
                 Some(Kind::Dead) => Place::DeadLettered,
                 Some(Kind::Later) => Place::Queued,
                 Some(Kind::Unknown) => Place::Unknown,
+                None if before == Place::UnderWay && !quiet => continue,
                 None => Place::Delivered,
             };
+            self.places.entry(before).and_modify(|rows| *rows -= 1);
             *self.places.entry(place).or_default() += 1;
         }
     }
 
+    /// The runtime has stopped: it has parked what was still on the wire as unknown.
+    pub(crate) fn stopped(&mut self) {
+        let left = self.places.remove(&Place::UnderWay).unwrap_or_default();
+        *self.places.entry(Place::Unknown).or_default() += left;
+    }
+
     fn count(&self, place: Place) -> u64 {
-        let open = self.open.values().filter(|open| **open == place).count() as u64;
-        self.places.get(&place).copied().unwrap_or_default() + open
+        self.places.get(&place).copied().unwrap_or_default()
     }
 
     fn accepted(&self) -> u64 {
-        self.places.values().sum::<u64>() + self.open.len() as u64
+        self.places.values().sum()
     }
 
     /// Rows of which nothing is known: those that could not be written down, and any that were not counted.
@@ -131,8 +140,8 @@ impl fmt::Display for Summary {
 mod tests {
     use super::*;
 
-    fn call(n: u128) -> Option<CallId> {
-        Some(CallId(uuid::Uuid::from_u128(n)))
+    fn call(n: u128) -> CallId {
+        CallId(uuid::Uuid::from_u128(n))
     }
 
     #[test]
@@ -143,11 +152,25 @@ mod tests {
         summary.ended(call(3), Place::Queued);
         summary.ended(call(4), Place::UnderWay);
         summary.ended(call(5), Place::Cached);
-        summary.look_again(&[(CallId(uuid::Uuid::from_u128(3)), Kind::Dead)].into());
+        summary.look_again(&[(call(3), Kind::Dead)].into(), true);
         let counts: serde_json::Value = serde_json::from_str(&summary.to_json()).unwrap();
         let of = |name: &str| counts[name].as_u64().unwrap();
         assert_eq!([of("delivered"), of("cached"), of("dead_lettered"), of("queued"), of("lost")], [3, 1, 1, 0, 0]);
         assert_eq!(of("offered"), of("accepted") + of("refused"));
+    }
+
+    #[test]
+    fn two_rows_of_one_call_are_two_rows_and_an_unknown_one_is_never_called_delivered() {
+        let mut summary = Summary { offered: 4, ..Summary::default() };
+        summary.ended(call(1), Place::Queued);
+        summary.ended(call(1), Place::DeadLettered);
+        summary.ended(call(2), Place::Unknown);
+        summary.ended(call(3), Place::UnderWay);
+        summary.look_again(&[(call(1), Kind::Later)].into(), false);
+        assert_eq!((summary.count(Place::Queued), summary.count(Place::Unknown)), (2, 1));
+        assert_eq!((summary.count(Place::Delivered), summary.lost()), (0, 1));
+        summary.stopped();
+        assert_eq!((summary.count(Place::Unknown), summary.lost()), (2, 0));
     }
 
     #[test]
