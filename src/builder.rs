@@ -12,7 +12,7 @@ use mainstay_actors::{
 use crate::{
     alerts::Alert,
     config::{RuntimeConfig, VendorConfig},
-    error::StartError,
+    error::{StartError, UnknownVendor},
     placement::Placement,
     plan::Plan,
     runtime::Runtime,
@@ -38,6 +38,37 @@ impl Builder {
     pub fn vendor(mut self, vendor: VendorConfig) -> Self {
         self.vendors.push(vendor);
         self
+    }
+
+    /// Changes a vendor that is there already: adds what a file cannot say, such as a local function.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use mainstay::{Clay, Runtime, VendorConfig};
+    /// # let table = Clay::table("https://api.clay.com/v3/sources/webhook/pull-in-data-from-a-webhook-1");
+    /// # let builder = Runtime::builder().vendor(VendorConfig::clay("clay", table));
+    /// let builder = builder.change("clay", |clay| clay.local(|lead| lead.get("company").cloned()))?;
+    /// # let _ = builder;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownVendor`] with the names that are there.
+    pub fn change(
+        mut self,
+        vendor: &str,
+        change: impl FnOnce(VendorConfig) -> VendorConfig,
+    ) -> Result<Self, UnknownVendor> {
+        let name = |config: &VendorConfig| config.profile.as_ref().ok().map(|profile| profile.vendor.to_string());
+        let Some(at) = self.vendors.iter().position(|config| name(config).as_deref() == Some(vendor)) else {
+            let known = self.vendors.iter().filter_map(name).collect::<Vec<_>>().join(", ");
+            return Err(UnknownVendor { name: vendor.chars().take(80).collect(), known });
+        };
+        let changed = change(self.vendors.remove(at));
+        self.vendors.insert(at, changed);
+        Ok(self)
     }
 
     /// Keeps parked calls in this directory. Without it they are gone with the process.
@@ -137,5 +168,22 @@ impl Builder {
     pub async fn start(self) -> Result<Runtime, StartError> {
         let plan = Plan::of(self.runtime, self.vendors).map_err(StartError::Config)?;
         Runtime::start(plan).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_actors::profile::Clay;
+
+    use super::*;
+
+    #[test]
+    fn a_vendor_that_is_there_is_changed_in_its_place_and_an_unknown_one_is_named() {
+        let clay = |name: &str| VendorConfig::clay(name, Clay::table("https://clay.test/hook"));
+        let builder = Builder::default().vendor(clay("clay")).vendor(clay("other"));
+        let builder = builder.change("clay", |clay| clay.local(|lead| Some(lead.clone()))).unwrap();
+        assert_eq!(builder.vendors.iter().map(|vendor| vendor.local.is_some()).collect::<Vec<_>>(), [true, false]);
+        let unknown = builder.change("klay", |clay| clay).unwrap_err();
+        assert_eq!(unknown.to_string(), "unknown vendor \"klay\"; known: clay, other");
     }
 }
