@@ -37,7 +37,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mainstay = Runtime::builder().vendor(clay).wall_clock(morning).start().await?.handle();
     let mut facts = mainstay.subscribe();
     let budget = || mainstay.snapshot().vendors["clay"].budget.clone();
-    let lead = |n: u32| Call::new("clay", "enrich", json!({ "lead": n })).without_fallback();
+    let until_settled = async |sum: u64| {
+        while budget().settled < Credits::whole(sum) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let lead = |n: u64| Call::new("clay", "enrich", json!({ "lead": n })).without_fallback();
 
     let mut offered = Vec::new();
     for n in 0..1_000 {
@@ -57,20 +62,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for receipt in offered {
         receipt.outcome().await.map_or_else(|error| refused.push(error), |_| done += 1);
     }
-    while budget().reserved > Credits::ZERO {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until_settled(332).await;
     println!("{done} done at 4 credits: {} settled, {} left", budget().settled, budget().remaining);
     println!("{} refused: {}", refused.len(), refused.first().ok_or("nobody was refused")?);
     println!("reset: {}", budget().limits[0].resets_at.ok_or("no reset")?);
 
-    for n in 1_000..1_004 {
-        // At its estimate: a tenant may have 15 credits a day.
-        let end = mainstay.call(lead(n).tenant("trial")).await;
+    for n in 1..=4 {
+        let end = mainstay.call(lead(1_000 + n).tenant("trial")).await;
         println!("tenant trial: {}", end.map_or_else(|error| error.to_string(), |_| "done".into()));
-        while budget().reserved > Credits::ZERO {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until_settled(332 + 4 * n.min(3)).await;
     }
     mainstay.shutdown(Duration::from_secs(1)).await;
     Ok(())
