@@ -13,8 +13,8 @@ use mainstay_actors::{
     grant::Ending,
     idempotency::ClaimGrant,
     kernel::panic_text,
-    outcome::{Class, Effect, Outcome},
-    profile::{Next, Operation, Repeat, next},
+    outcome::{Class, Effect, Outcome, cut},
+    profile::{Next, Operation, Repeat, Standing, next, not_repeated},
     refusal::{Guard, Reason},
     ticket::{Flight, Lease, Reply, Ticket},
 };
@@ -87,7 +87,7 @@ async fn attempt_until_settled(
         }
         let until = may_be_sent_until(gateway, operation, entry);
         let step = one_ticket(gateway, route, entry, until, claim.as_deref_mut()).await;
-        let (outcome, lease) = match step {
+        let (mut outcome, lease) = match step {
             Step::Settled(outcome, lease) => {
                 gateway.journal.timed_out(&entry.call, &outcome);
                 (outcome, lease)
@@ -104,9 +104,8 @@ async fn attempt_until_settled(
         let now = gateway.clock.now();
         let progress = entry.progress();
         let key_age = progress.first_sent.map_or(Duration::ZERO, |first| now.saturating_duration_since(first));
-        let jitter = operation_jitter(gateway, route);
-        let retry = &route.profile.retry;
-        match next(retry, operation.repeat, &outcome, progress.attempts, key_age, (now, entry.deadline), jitter) {
+        let standing = Standing { attempt: progress.attempts, key_age, now, deadline: entry.deadline };
+        match what_next(gateway, route, operation, &mut outcome, standing) {
             Next::Deliver => return Verdict::Delivered { outcome, lease },
             Next::GiveUp => return with_earlier(entry, Verdict::NotDone(Because::of(&outcome)), earlier),
             Next::Unknown => return Verdict::Unknown { because: Because::of(&outcome), lease },
@@ -142,8 +141,35 @@ fn may_not_begin(gateway: &Gateway, route: &Route, operation: &Operation, entry:
     is_over.then(|| refused(Guard::Idempotency, Reason::KeyTooOld { window }))
 }
 
-fn operation_jitter<'a>(gateway: &'a Gateway, route: &'a Route) -> impl FnOnce(Duration) -> Duration + 'a {
-    move |pause| gateway.rng.jitter(pause, route.profile.retry.jitter)
+/// What follows an attempt: what the retry rule says, as far as the vendor's retry budget grants it. Where it does not, the call
+/// ends with what the vendor said.
+fn what_next(
+    gateway: &Gateway,
+    route: &Route,
+    operation: &Operation,
+    outcome: &mut Outcome,
+    standing: Standing,
+) -> Next {
+    let mut retries = route.retries.lock();
+    if standing.attempt == 1 {
+        retries.note_call(standing.now);
+    }
+    let next = next(&route.profile.retry, operation.repeat, outcome, standing, gateway.rng.unit());
+    if !matches!(next, Next::Again { .. }) {
+        return next;
+    }
+    let Err(spent) = retries.take(standing.now) else { return next };
+    drop(retries);
+    if spent.is_news {
+        let vendor = &route.profile.vendor;
+        tracing::warn!(
+            target: "mainstay::call", %vendor, retries = spent.retries, calls = spent.calls,
+            "calls to {vendor} are not tried again for a while: {spent}"
+        );
+        gateway.facts.state(Fact::RetriesSpent { vendor: vendor.clone(), retries: spent.retries, calls: spent.calls });
+    }
+    outcome.detail = cut(format!("not tried again, {spent}: {}", outcome.detail));
+    not_repeated(outcome)
 }
 
 /// The end of the vendor's window, once the key may have had its effect: after it the vendor takes the key for a new one. An

@@ -29,6 +29,9 @@ use crate::{
 /// How long a call that the vendor was too busy for waits, when nobody said how long.
 pub(crate) const QUEUE_PAUSE: Duration = Duration::from_secs(30);
 
+/// Longest pause that a vendor's wish puts a call away for. It may be a broken header; if it is not, the next try says so again.
+const QUEUE_PAUSE_MAX: Duration = Duration::from_secs(3600);
+
 /// How long an unknown effect without a callback of its own holds its slots.
 pub(crate) const UNKNOWN_HOLDS: Duration = Duration::from_secs(300);
 
@@ -283,7 +286,7 @@ pub(crate) fn due_of(gateway: &Gateway, because: &Because) -> jiff::Timestamp {
     let now = gateway.clock.now();
     let pause = match because {
         Because::Refused(refusal) => refusal.retry_after(now),
-        Because::Failed { retry_after, .. } => *retry_after,
+        Because::Failed { retry_after, .. } => retry_after.map(|asked| asked.min(QUEUE_PAUSE_MAX)),
     };
     gateway.clock.wall_of(now + pause.unwrap_or(QUEUE_PAUSE))
 }

@@ -9,10 +9,12 @@ use mainstay_actors::{
     idempotency::{IdempotencyActor, KeyReport},
     ids::{ActorId, LaneId},
     kernel::{Door, Reports},
-    profile::Profile,
+    profile::{Profile, RetryBudget},
     refusal::Guard,
     ticket::Ticket,
 };
+
+use parking_lot::Mutex;
 
 use crate::{answer::Shared, controls::Controls, supervision::SupervisorKey};
 
@@ -30,6 +32,8 @@ pub(crate) struct Route {
     pub(crate) local: Option<LocalFn>,
     pub(crate) supervisor: SupervisorKey,
     pub(crate) controls: Controls,
+    /// Which of its calls may be tried again. Asked for a moment, by the attempt loops.
+    pub(crate) retries: Mutex<RetryBudget>,
 }
 
 impl Route {

@@ -20,7 +20,7 @@ use mainstay_actors::{
     idempotency::FoundKey,
     ids::{ActorId, Circuit, LaneId, VendorId},
     kernel::{Child, Door, Hazard, Launch, Published, Resident, Spawn, Vault, Worker},
-    profile::Profile,
+    profile::{Profile, RetryBudget},
     refusal::Guard,
     store::Store,
     ticket::Ticket,
@@ -225,6 +225,7 @@ impl Wiring<'_> {
             local: self.config.local.clone(),
             supervisor: self.under,
             controls,
+            retries: RetryBudget::new(self.profile.retry.budget, self.kit.clock.now()).into(),
         };
         Ok(Wired { route, look })
     }

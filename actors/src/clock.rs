@@ -133,10 +133,11 @@ impl Rng {
         self.0.lock().f64()
     }
 
-    /// `base` spread over `1 - spread ..= 1 + spread`; `spread` is clamped to `0.0..=1.0`.
+    /// `base` spread over `1 - spread ..= 1 + spread`; `spread` is clamped to `0.0..=1.0`. Never overflows.
     pub fn jitter(&self, base: Duration, spread: f64) -> Duration {
         let spread = spread.clamp(0.0, 1.0);
-        base.mul_f64(1.0 - spread + 2.0 * spread * self.unit())
+        let factor = 1.0 - spread + 2.0 * spread * self.unit();
+        Duration::try_from_secs_f64(base.as_secs_f64() * factor).unwrap_or(Duration::MAX)
     }
 
     /// A random (version 4) UUID.
@@ -169,5 +170,6 @@ mod tests {
             let d = rng.jitter(Duration::from_secs(10), 0.25);
             assert!((7.5..=12.5).contains(&d.as_secs_f64()), "{d:?}");
         }
+        assert!(rng.jitter(Duration::MAX, 1.0) > Duration::ZERO, "and overflows nowhere");
     }
 }

@@ -206,6 +206,15 @@ pub enum Fact {
         /// Refused since the last of these facts.
         refused: u64,
     },
+    /// A failed call was not tried again, because too many of the vendor's calls are tried again already. Once in a window.
+    RetriesSpent {
+        /// The vendor.
+        vendor: VendorId,
+        /// Retries granted in the window.
+        retries: u64,
+        /// Calls made in it.
+        calls: u64,
+    },
     /// An operator changed a limit while calls run: paused, resumed, resized.
     LimitsChanged {
         /// The vendor.

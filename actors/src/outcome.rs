@@ -163,6 +163,8 @@ pub struct Outcome {
     pub also: BTreeMap<MeterId, Credits>,
     /// How long the vendor asks to be left alone.
     pub retry_after: Option<Duration>,
+    /// What the vendor says about trying again at once, where it says so.
+    pub should_retry: Option<bool>,
     /// For a timeout: where it struck.
     pub phase: Option<Phase>,
     /// True when the vendor only took the work on, and its end comes later by callback.
@@ -185,6 +187,7 @@ impl Outcome {
             cost: None,
             also: BTreeMap::new(),
             retry_after: None,
+            should_retry: None,
             phase: None,
             pending: false,
             detail: cut(detail.into()),

@@ -61,6 +61,7 @@ impl Look {
     }
 
     fn vendor(&self, id: &VendorId, look: &VendorLook) -> VendorSnapshot {
+        let retries = self.gateway.routes.get(id).map(|route| route.retries.lock().snapshot(self.gateway.clock.now()));
         VendorSnapshot {
             down: self.gateway.tree.down_cause(look.supervisor).map(|cause| cause.to_string()),
             calls: self.gateway.tally.of(id),
@@ -69,6 +70,7 @@ impl Look {
             breakers: look.breakers.iter().map(|breaker| (*breaker.get()).clone()).collect(),
             budget: (*look.budget.get()).clone(),
             client: (*look.client.get()).clone(),
+            retries: retries.unwrap_or_default(),
             keys: (*look.keys.get()).clone(),
             fallback: (*look.fallback.get()).clone(),
         }

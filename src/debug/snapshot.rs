@@ -13,6 +13,7 @@ use mainstay_actors::{
     fallback::FallbackSnapshot,
     health::HealthSnapshot,
     idempotency::KeySnapshot,
+    profile::RetrySnapshot,
 };
 use serde::Serialize;
 
@@ -35,6 +36,8 @@ pub struct VendorSnapshot {
     pub budget: BudgetSnapshot,
     /// Its client.
     pub client: ClientSnapshot,
+    /// Which of its calls may be tried again.
+    pub retries: RetrySnapshot,
     /// Its keys.
     pub keys: KeySnapshot,
     /// Its cache.

@@ -15,6 +15,7 @@ mod guardrails;
 mod guards;
 mod letters;
 mod limits;
+mod retries;
 #[path = "../support/mod.rs"]
 mod support;
 mod targets;

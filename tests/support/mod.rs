@@ -31,6 +31,8 @@ pub enum Reply {
     Answer(u16, Value, Duration),
     /// Answers with a `Retry-After` in seconds.
     Busy(u16, u64),
+    /// Answers at once with these headers and an empty object.
+    Headers(u16, Vec<(String, String)>),
     /// Fails on the wire after a while.
     Fail(WireFault, Duration),
     /// Never answers: the operation's timeout strikes.
@@ -133,6 +135,7 @@ impl Transport for Wire {
                     let headers = vec![("retry-after".to_owned(), seconds.to_string())];
                     Ok(WireAnswer { status, headers, body: b"{}".to_vec() })
                 }
+                Reply::Headers(status, headers) => Ok(WireAnswer { status, headers, body: b"{}".to_vec() }),
                 Reply::Fail(fault, after) => {
                     tokio::time::sleep(after).await;
                     Err(WireError { fault, detail: "as scripted".into() })

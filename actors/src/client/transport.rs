@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     call::AcceptedCall,
     outcome::{Class, Effect, Outcome, Phase, cut},
-    profile::{Answer, Method, Operation, Profile, read_amounts, retry_after},
+    profile::{Answer, Method, Operation, Profile, read_amounts, retry_after, should_retry},
 };
 
 /// One request. Its address and headers are secrets: a Clay webhook's address alone is a credential.
@@ -114,7 +114,8 @@ fn read_answer(
     let mut outcome = Outcome {
         status: Some(answer.status),
         vendor_ref: vendor_ref.map(|name| cut(name.to_owned())),
-        retry_after: retry_after(|name| seen.header(name), wall),
+        retry_after: retry_after(|name| seen.header(name), answer.status, wall),
+        should_retry: should_retry(|name| seen.header(name)),
         ..Outcome::without_answer(read.class, read.effect, profile.redact(&detail_of(answer.status, &body)))
     };
     if read.class == Class::Success && operation.vendor_ref.is_some() && vendor_ref.is_none() {

@@ -7,8 +7,15 @@ use jiff::{Timestamp, fmt::rfc2822};
 use super::{Answer, Rule};
 use crate::outcome::{Class, Effect};
 
-/// Longest pause a vendor may ask for; a larger wish is cut to it. An hour, so that a broken header cannot stop a vendor for a day.
-pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+/// Longest pause that is read from an answer; a larger wish is cut to it. A month, the longest period a vendor bills by. Who
+/// acts on it has a limit of its own, so that a broken header stops nothing for so long.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(31 * 24 * 3600);
+
+/// From here on a number is a moment: seconds since 1970 (this one is in 2001), and below it a time to wait.
+const EPOCH_SECONDS: f64 = 1e9;
+
+/// From here on a moment is in milliseconds.
+const EPOCH_MILLIS: f64 = 1e12;
 
 /// What an answer was read as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,19 +47,47 @@ fn by_status(status: u16) -> Classified {
     Classified { class, effect: class.usual_effect() }
 }
 
-/// How long the vendor asks to be left alone: `retry-after-ms`, else `retry-after` as seconds or as an HTTP date.
-pub fn retry_after<'a>(header: impl Fn(&str) -> Option<&'a str>, wall: Timestamp) -> Option<Duration> {
-    if let Some(ms) = header("retry-after-ms").and_then(|text| text.trim().parse::<u64>().ok()) {
-        return Some(Duration::from_millis(ms).min(RETRY_AFTER_MAX));
+/// How long the vendor asks to be left alone: the first of `retry-after-ms`, `retry-after` (seconds or an HTTP date), and after
+/// a 429 or a 503 also `x-ratelimit-reset` and `ratelimit-reset` (a time to wait, or a moment in seconds or milliseconds;
+/// vendors send these with every answer, and mean nothing by them then). What cannot be read is passed over.
+pub fn retry_after<'a>(header: impl Fn(&str) -> Option<&'a str>, status: u16, wall: Timestamp) -> Option<Duration> {
+    let number = |name: &str| header(name)?.trim().parse::<f64>().ok();
+    let asked = number("retry-after-ms").and_then(|ms| seconds(ms / 1e3));
+    let asked = asked.or_else(|| number("retry-after").and_then(seconds));
+    let asked = asked.or_else(|| date(header("retry-after")?.trim(), wall));
+    if !matches!(status, 429 | 503) {
+        return asked;
     }
-    let text = header("retry-after")?.trim();
-    if let Ok(seconds) = text.parse::<f64>() {
-        return (seconds.is_finite() && seconds >= 0.0)
-            .then(|| Duration::from_secs_f64(seconds.min(RETRY_AFTER_MAX.as_secs_f64())));
-    }
+    let reset = || ["x-ratelimit-reset", "ratelimit-reset"].into_iter().find_map(|name| reset(number(name)?, wall));
+    asked.or_else(reset)
+}
+
+fn seconds(number: f64) -> Option<Duration> {
+    (number.is_finite() && number >= 0.0).then(|| Duration::from_secs_f64(number.min(RETRY_AFTER_MAX.as_secs_f64())))
+}
+
+fn date(text: &str, wall: Timestamp) -> Option<Duration> {
     let at = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
     let ahead = Duration::try_from(at.duration_since(wall)).unwrap_or(Duration::ZERO);
     Some(ahead.min(RETRY_AFTER_MAX))
+}
+
+fn reset(number: f64, wall: Timestamp) -> Option<Duration> {
+    let now = wall.as_millisecond() as f64 / 1e3;
+    match number {
+        millis if millis >= EPOCH_MILLIS => seconds((millis / 1e3 - now).max(0.0)),
+        moment if moment >= EPOCH_SECONDS => seconds((moment - now).max(0.0)),
+        wait => seconds(wait),
+    }
+}
+
+/// What the vendor says about trying again, by `x-should-retry` (SDKs made by Stainless obey it, Retell's among them).
+pub fn should_retry<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Option<bool> {
+    match header("x-should-retry")?.trim() {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -95,18 +130,43 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_retry_after_is_read_and_bounded() {
+    fn peers_b13_every_form_of_retry_after_is_read_and_bounded() {
         let wall: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
-        let ask =
-            |name: &'static str, value: &'static str| retry_after(move |asked| (asked == name).then_some(value), wall);
-        assert_eq!(ask("retry-after", "120"), Some(Duration::from_secs(120)));
-        assert_eq!(ask("retry-after", " 1.5 "), Some(Duration::from_millis(1500)));
-        assert_eq!(ask("retry-after-ms", "250"), Some(Duration::from_millis(250)));
-        assert_eq!(ask("retry-after", "Tue, 24 Nov 2026 12:00:30 GMT"), Some(Duration::from_secs(30)));
-        assert_eq!(ask("retry-after", "Tue, 24 Nov 2026 11:00:30 GMT"), Some(Duration::ZERO));
-        assert_eq!(ask("retry-after", "99999999999"), Some(RETRY_AFTER_MAX));
-        for bad in ["soon", "-3", "NaN", ""] {
-            assert_eq!(ask("retry-after", bad), None, "{bad}");
+        let answers = |headers: &'static [(&'static str, &'static str)], status| {
+            let header = |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+            retry_after(header, status, wall)
+        };
+        let ms = |n| Some(Duration::from_millis(n));
+        for (headers, expected) in [
+            (&[("retry-after", "120")] as &[_], ms(120_000)),
+            (&[("retry-after", " 1.5 ")], ms(1_500)),
+            (&[("retry-after-ms", "250"), ("retry-after", "9")], ms(250)),
+            (&[("retry-after-ms", "12.5")], Some(Duration::from_micros(12_500))),
+            (&[("retry-after-ms", "soon"), ("retry-after", "9")], ms(9_000)),
+            (&[("retry-after", "Tue, 24 Nov 2026 12:02:00 GMT")], ms(120_000)),
+            (&[("retry-after", "Tue, 24 Nov 2026 11:00:30 GMT")], ms(0)),
+            (&[("retry-after", "99999999999")], Some(RETRY_AFTER_MAX)),
+            (&[("retry-after", "soon"), ("x-ratelimit-reset", "7")], ms(7_000)),
+            (&[("x-ratelimit-reset", "1795521630")], ms(30_000)),
+            (&[("x-ratelimit-reset", "1795521630500")], ms(30_500)),
+            (&[("x-ratelimit-reset", "1795521000")], ms(0)),
+            (&[("ratelimit-reset", "45")], ms(45_000)),
+        ] {
+            assert_eq!(answers(headers, 429), expected, "{headers:?}");
         }
+        for bad in ["soon", "-3", "NaN", "inf", "1e400", "", "Tue, 99 Nov 2026 12:02:00 GMT"] {
+            for name in ["retry-after-ms", "retry-after", "x-ratelimit-reset", "x-should-retry"] {
+                let header = |asked: &str| (asked == name).then_some(bad);
+                assert_eq!((retry_after(header, 429, wall), should_retry(header)), (None, None), "{name}: {bad}");
+            }
+        }
+        assert_eq!(answers(&[("x-ratelimit-reset", "60")], 500), None, "it comes with every answer");
+        assert_eq!(answers(&[("retry-after", "60")], 500), ms(60_000));
+    }
+
+    #[test]
+    fn a_vendor_may_say_whether_to_try_again() {
+        let said = |value: &'static str| should_retry(|name| (name == "x-should-retry").then_some(value));
+        assert_eq!(["true", "false", "maybe"].map(said), [Some(true), Some(false), None]);
     }
 }

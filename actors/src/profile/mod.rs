@@ -34,9 +34,9 @@
 //! # What it does not
 //!
 //! Regular expressions over bodies ([`BodyIs::contains`] does for the known vendors), estimates by formula
-//! ([`Operation::estimate_for_each`] counts items), `X-RateLimit-*` headers (no two vendors mean the same by them), OAuth and
-//! other credentials that are renewed, bodies that are not JSON. An operation that needs one of these is a function of the
-//! application.
+//! ([`Operation::estimate_for_each`] counts items), `X-RateLimit-*` headers but the reset behind a 429 or a 503 (no two
+//! vendors mean the same by the rest), OAuth and other credentials that are renewed, bodies that are not JSON. An operation
+//! that needs one of these is a function of the application.
 
 mod auth;
 mod classify;
@@ -48,6 +48,7 @@ mod path;
 mod pointer;
 mod retell;
 mod retry;
+mod retry_budget;
 mod rule;
 mod spec;
 mod target;
@@ -58,14 +59,15 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 pub use auth::Auth;
-pub use classify::{Classified, RETRY_AFTER_MAX, classify, retry_after};
+pub use classify::{Classified, RETRY_AFTER_MAX, classify, retry_after, should_retry};
 pub use clay::{CORRELATION_COLUMN, Clay};
 pub use completion::{Completion, EndRules, Ended, Owed, Poll};
 pub use cost::{Amount, Charge, CostRule, read_amounts};
 pub use operation::{KeyCarrier, KeySource, Method, Operation, Repeat, timeout};
 pub use path::{RequestError, fill, query};
 pub use retell::Retell;
-pub use retry::{Next, RetryConfig, next};
+pub use retry::{Next, RetryConfig, Standing, next, not_repeated};
+pub use retry_budget::{RetryBudget, RetryBudgetConfig, RetrySnapshot, Spent};
 use rule::check_rules;
 pub use rule::{Answer, BodyIs, Rule, Statuses, When};
 pub use spec::ProfileSpec;

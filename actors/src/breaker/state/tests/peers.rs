@@ -327,7 +327,7 @@ fn peers_17_after_a_long_silence_the_minimum_must_be_met_again() {
 fn peers_b13_no_call_passes_before_the_vendors_retry_after_and_the_first_probe_does_at_it() {
     let wall: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
     for (header, expected) in [("120", 120), ("Tue, 24 Nov 2026 12:02:00 GMT", 120), ("86400", 900)] {
-        let asked = retry_after(|name| (name == "retry-after").then_some(header), wall).unwrap();
+        let asked = retry_after(|name| (name == "retry-after").then_some(header), 503, wall).unwrap();
         let mut rig = Rig::new(BreakerConfig { jitter: 1.0, ..plain() });
         rig.calls("FFFF");
         rig.end(asking(Class::Overload, asked));
