@@ -126,6 +126,28 @@ impl<V: Keep> IdempotencyActor<V> {
         drop(self.disk.store.commit(set)); // queued when asked for; the store says when it fails
     }
 
+    fn apply(&self, report: &KeyReport<V>) {
+        let now = self.parts.clock.now();
+        let unknown = matches!(report, KeyReport::Ended { end: End::Unknown, .. });
+        let told = self.inc.commit(
+            |keys| keys.decide_report(report).then(|| report.clone()),
+            |keys, report| {
+                let report = report?;
+                self.write_down(keys, &report);
+                keys.apply_report(report, now)
+            },
+        );
+        let Ok(Some(Told { joined, answer })) = told else { return };
+        if unknown {
+            let vendor = self.parts.vendor.as_str();
+            warn!(target: "mainstay::idempotency", vendor, "{vendor}: an effect is unknown, its key is blocked until somebody finds out");
+        }
+        for caller in joined {
+            // One that went away needs no answer.
+            let _ = caller.send(answer.clone());
+        }
+    }
+
     fn log(&self, asked: &Asked, decision: &Decision<V>) {
         let (vendor, call) = (self.parts.vendor.as_str(), asked.call);
         match decision {
@@ -159,25 +181,12 @@ impl<V: Keep> Resident for IdempotencyActor<V> {
 
     fn on_report(&mut self, report: &KeyReport<V>, _: &mut Context<Self>) {
         self.inc.begin("claim_ended", None);
-        let now = self.parts.clock.now();
-        let unknown = matches!(report, KeyReport::Ended { end: End::Unknown, .. });
-        let told = self.inc.commit(
-            |keys| keys.decide_report(report).then(|| report.clone()),
-            |keys, report| {
-                let report = report?;
-                self.write_down(keys, &report);
-                keys.apply_report(report, now)
-            },
-        );
-        let Ok(Some(Told { joined, answer })) = told else { return };
-        if unknown {
-            let vendor = self.parts.vendor.as_str();
-            warn!(target: "mainstay::idempotency", vendor, "{vendor}: an effect is unknown, its key is blocked until somebody finds out");
-        }
-        for caller in joined {
-            // One that went away needs no answer.
-            let _ = caller.send(answer.clone());
-        }
+        self.apply(report);
+    }
+
+    /// A key must not stay in flight because the report of its end crashed the table: whoever has it would wait for ever.
+    fn on_set_aside(&mut self, report: &KeyReport<V>) {
+        self.apply(report);
     }
 
     fn next_deadline(&self) -> Option<Instant> {

@@ -76,6 +76,10 @@ impl Scene {
     }
 
     fn on(shelf: Shelf, clock: Clock, found: Vec<FoundKey>) -> Self {
+        Self::under(Restarts::after(Duration::from_millis(1)), shelf, clock, found)
+    }
+
+    fn under(overseer: Arc<Restarts>, shelf: Shelf, clock: Clock, found: Vec<FoundKey>) -> Self {
         let config = IdempotencyConfig { keep: KEEP, keys_max: 10, joined_max: 3 };
         let vendor = VendorId::new("retell").unwrap();
         let shown = Published::new(KeySnapshot::empty(vendor.clone(), &config));
@@ -84,7 +88,7 @@ impl Scene {
         let launch = Launch {
             id: ActorId::new("retell/idempotency"),
             worker: Worker::here("test"),
-            overseer: Restarts::after(Duration::from_millis(1)),
+            overseer,
             hazard: trap.clone(),
         };
         let state = Table::table(config, found, &parts);
@@ -181,6 +185,20 @@ async fn callers_who_joined_survive_the_restart_of_the_table() {
         assert_eq!(scene.restarts(), 4);
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_crashes_the_table_until_it_is_set_aside_leaves_no_key_in_flight() {
+    let play = async {
+        let scene = Scene::under(Restarts::tolerant(), Shelf::default(), Clock::default(), Vec::new());
+        let first = scene.mine(1).await;
+        let joined = scene.joined(2).await;
+        scene.trap.ends.store(usize::try_from(crate::kernel::REPORT_ATTEMPTS_MAX).unwrap(), SeqCst);
+        first.finish(done("ring")).await;
+        assert!(matches!(joined.await, Ok(Answered::Done { .. })));
+        assert!(matches!(scene.claim(3).await, Claimed::Stored { .. }));
+    };
+    LocalSet::new().run_until(play).await;
 }
 
 #[tokio::test(start_paused = true)]
