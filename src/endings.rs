@@ -286,6 +286,8 @@ pub(crate) fn due_of(gateway: &Gateway, because: &Because) -> jiff::Timestamp {
     let now = gateway.clock.now();
     let pause = match because {
         Because::Refused(refusal) => refusal.retry_after(now),
+        // A quota's reset may be far off, and is no broken header.
+        Because::Failed { class: Class::Exhausted, retry_after, .. } => *retry_after,
         Because::Failed { retry_after, .. } => retry_after.map(|asked| asked.min(QUEUE_PAUSE_MAX)),
     };
     gateway.clock.wall_of(now + pause.unwrap_or(QUEUE_PAUSE))
