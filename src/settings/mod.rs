@@ -31,7 +31,8 @@
 //! # The environment
 //!
 //! `MAINSTAY_RUNTIME__...` and `MAINSTAY_VENDORS__...` go over the file, two underscores between the parts:
-//! `MAINSTAY_VENDORS__RETELL__PROFILE__RETELL__API_KEY=key_...`. A secret in the file may also name its variable: `{ env = "NAME" }`. A vendor's name in the environment is read in lower case.
+//! `MAINSTAY_VENDORS__RETELL__PROFILE__RETELL__API_KEY=key_...`. A secret in the file may also name its variable: `{ env = "NAME" }`. A vendor's name in the environment is read in lower case. What looks like a number is one there: a
+//! secret of digits alone has quotes of its own, `'"0042"'`, or is named by `{ env = "NAME" }`, which takes it as it is.
 //!
 //! # Limits
 //!
@@ -41,10 +42,14 @@ mod profile;
 mod section;
 mod tables;
 
-use std::path::Path;
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+};
 
 use figment::{
-    Figment,
+    Figment, Provider as _,
     providers::{Env, Format as _, Toml},
 };
 use mainstay_actors::faults::Fault;
@@ -82,16 +87,22 @@ pub enum SettingsError {
 pub fn load(file: impl AsRef<Path>) -> Result<Builder, SettingsError> {
     let file = file.as_ref();
     let unreadable = |problem: String| SettingsError::Unreadable { file: file.display().to_string(), problem };
-    let bytes = std::fs::metadata(file).map_err(|error| unreadable(error.to_string()))?.len();
-    if bytes > FILE_MAX_BYTES {
-        return Err(unreadable(format!("{bytes} bytes are more than the {FILE_MAX_BYTES} a configuration may have")));
-    }
-    let text = std::fs::read_to_string(file).map_err(|error| unreadable(error.to_string()))?;
+    let text = read_text(file).map_err(|error| unreadable(error.to_string()))?;
     let ours = |name: &figment::value::UncasedStr| name.starts_with("runtime__") || name.starts_with("vendors__");
     read(
         &Figment::from(Toml::string(&text))
             .merge(Env::prefixed("MAINSTAY_").filter(move |name| ours(name)).split("__")),
     )
+}
+
+/// The text of a file; of one without a length, such as a pipe or a device, no more than is allowed.
+fn read_text(file: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(FILE_MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_MAX_BYTES {
+        return Err(io::Error::other(format!("more than the {FILE_MAX_BYTES} bytes a configuration may have")));
+    }
+    String::from_utf8(bytes).map_err(|error| io::Error::other(format!("not UTF-8: {}", error.utf8_error())))
 }
 
 /// Reads a text, without the environment.
@@ -104,6 +115,11 @@ pub fn parse(text: &str) -> Result<Builder, SettingsError> {
 }
 
 fn read(from: &Figment) -> Result<Builder, SettingsError> {
+    // Of what is no TOML there is nothing more to say.
+    if let Err(error) = from.data() {
+        let faults = error.into_iter().map(|error| Fault { field: "file".into(), problem: error.to_string() });
+        return Err(SettingsError::Faults(faults.collect()));
+    }
     let mut faults = Vec::new();
     let (runtime, vendors) = tables::read(from, &mut faults);
     // What can be read is checked too, so that one look shows everything.

@@ -133,23 +133,29 @@ impl VendorTable {
 
 /// Reads everything that can be read, and notes every fault.
 pub(super) fn read(from: &Figment, faults: &mut Vec<Fault>) -> (RuntimeConfig, Vec<VendorConfig>) {
-    let all = match from.data() {
-        Ok(profiles) => profiles.into_values().flatten().collect::<BTreeMap<_, _>>(),
-        Err(error) => {
-            faults.extend(error.into_iter().map(|error| Fault { field: "file".into(), problem: error.to_string() }));
-            return (RuntimeConfig::default(), Vec::new());
-        }
-    };
+    let profiles = from.data().unwrap_or_default();
+    let all = profiles.into_values().flatten().collect::<BTreeMap<_, _>>();
     for table in all.keys().filter(|table| !TABLES.contains(&table.as_str())) {
         faults.push(Fault { field: table.clone(), problem: format!("unknown table, known: {}", TABLES.join(", ")) });
     }
     let runtime = section::read(from, "runtime", &RuntimeTable::of(&RuntimeConfig::default()), &[], faults);
-    let names = match all.get("vendors") {
+    let mut names: Vec<_> = match all.get("vendors") {
         Some(Value::Dict(_, vendors)) => vendors.keys().cloned().collect(),
         _ => Vec::new(),
     };
+    names.retain(|name| can_be_found(name, faults));
     let vendors = names.iter().filter_map(|name| vendor(from, name, faults)).collect();
     (runtime.into_config(), vendors)
+}
+
+/// A path has dots between its parts, so a name in a file has none.
+fn can_be_found(name: &str, faults: &mut Vec<Fault>) -> bool {
+    let found = !name.is_empty() && !name.contains('.');
+    if !found {
+        let problem = format!("name {name:?} is not allowed here: a vendor of a file has a name without dots");
+        faults.push(Fault { field: "vendors".into(), problem });
+    }
+    found
 }
 
 /// A vendor whose profile is wrong is read all the same, over the defaults of any vendor, for the faults in the rest.

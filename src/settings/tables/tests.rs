@@ -162,3 +162,25 @@ fn what_is_no_toml_is_told_with_its_line() {
     let found = faults_of("[runtime]\nlive_max = = 3\n");
     assert!(found.first().is_some_and(|first| first.contains("line 2")), "{found:?}");
 }
+
+#[test]
+fn what_is_no_toml_is_one_fault_and_a_name_that_no_path_can_name_is_said_once() {
+    assert_eq!(faults_of("[vendors.clay]\n[vendors.clay]\n").len(), 1);
+    let found = faults_of("[vendors.\"a.b\".profile.clay]\n[vendors.\"\".profile.clay]\n");
+    for name in ["\"a.b\"", "\"\""] {
+        let of_it: Vec<_> =
+            found.iter().filter(|fault| fault.starts_with("vendors: name ") && fault.contains(name)).collect();
+        assert_eq!(of_it.len(), 1, "{found:#?}");
+    }
+    assert!(!found.iter().any(|fault| fault.contains("unknown field")), "{found:#?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_without_a_length_or_not_of_text_is_refused_and_not_read_for_ever() {
+    let said = |file: &std::path::Path| crate::settings::load(file).map(|_| ()).unwrap_err().to_string();
+    assert!(said("/dev/zero".as_ref()).contains("more than the 1048576 bytes"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), b"# caf\xe9\n").unwrap();
+    assert!(said(file.path()).contains("not UTF-8"));
+}
