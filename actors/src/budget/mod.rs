@@ -60,7 +60,7 @@
 //! | soft marks | 80 %, 95 % of each limit | a fact, once a period |
 //! | further limits | none, at most 16 | more are a fault of the configuration |
 //! | tenants or targets of one limit | 10,000 | those that used nothing in the period are forgotten, else refused: `budget tenants full` |
-//! | reservations, over all periods kept | 10,000 | refused: `budget reservations full` |
+//! | reservations, over all periods kept | 50,000 | refused: `budget reservations full` |
 //! | periods kept for late ends | 3 days, or 2 months | older reservations are written off as spent, their ends ignored |
 //! | the vendor's wait after *exhausted* | at most 31 days | longer waits are cut |
 //! | an operator's raise | until the reset | at most ten times the configured amount |
