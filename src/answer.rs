@@ -9,6 +9,7 @@ use mainstay_actors::{
     fallback::Staleness,
     ids::{CallId, MeterId},
     outcome::{Class, Effect, Outcome},
+    profile::Ended,
     refusal::{Guard, Reason, Refusal},
 };
 use serde::Serialize;
@@ -300,6 +301,19 @@ pub enum Completion {
     },
     /// It did not happen: the money goes back.
     DidNotHappen,
+    /// The vendor took it on, and then it went wrong.
+    Failed {
+        /// The kind of its end.
+        class: Class,
+        /// [`Effect::None`] when nothing came of it: then the money goes back.
+        effect: Effect,
+        /// The real cost; `None` takes what was reserved, where it had an effect.
+        cost: Option<Credits>,
+        /// The real cost on other meters.
+        also: BTreeMap<MeterId, Credits>,
+        /// What the vendor said of it.
+        answer: Option<Value>,
+    },
 }
 
 impl Completion {
@@ -311,7 +325,7 @@ impl Completion {
     /// Says what it cost on another meter than the main one.
     #[must_use]
     pub fn also(mut self, meter: MeterId, cost: Credits) -> Self {
-        if let Self::Happened { also, .. } = &mut self {
+        if let Self::Happened { also, .. } | Self::Failed { also, .. } = &mut self {
             also.insert(meter, cost);
         }
         self
@@ -320,10 +334,31 @@ impl Completion {
     /// Carries the vendor's final answer along.
     #[must_use]
     pub fn with_answer(mut self, body: Value) -> Self {
-        if let Self::Happened { answer, .. } = &mut self {
+        if let Self::Happened { answer, .. } | Self::Failed { answer, .. } = &mut self {
             *answer = Some(body);
         }
         self
+    }
+
+    /// As an end was read by a profile's rules.
+    pub(crate) fn read(ended: Ended, body: Value) -> Self {
+        let Ended { class, effect, cost, also } = ended;
+        match (class, effect) {
+            (Class::Success, Effect::Done) => Self::Happened { cost, also, answer: Some(body) },
+            _ => Self::Failed { class, effect, cost, also, answer: Some(body) },
+        }
+    }
+
+    /// Its kind, what is known of the effect, and what it cost.
+    pub(crate) fn ended(&self) -> Ended {
+        match self.clone() {
+            Self::Happened { cost, also, .. } => Ended { class: Class::Success, effect: Effect::Done, cost, also },
+            // The vendor gave no answer that it could charge for.
+            Self::DidNotHappen => {
+                Ended { class: Class::Abandoned, effect: Effect::None, cost: None, also: BTreeMap::new() }
+            }
+            Self::Failed { class, effect, cost, also, .. } => Ended { class, effect, cost, also },
+        }
     }
 }
 

@@ -6,12 +6,12 @@ use actix::Addr;
 use mainstay_actors::{
     call::AcceptedCall,
     dlq::{DlqActor, DlqError, Ended, Failure, Finish, Kind, LetterId, LetterState},
-    fact::FinalState,
+    fact::{Fact, FactSink, FinalState},
     fallback::Remember,
     idempotency::{End, KeyReport},
     ids::{ActorId, CallId},
     kernel::{ChildState, Lost, Resident, ask},
-    outcome::Class,
+    outcome::{Class, Effect},
 };
 use serde_json::Value;
 
@@ -38,7 +38,10 @@ impl Gateway {
             Found::Early => return Ok(()),
             Found::Nothing => return Err(NotOpen { call }),
         };
-        tracing::debug!(target: "mainstay::effects", %call, "the end of a call came");
+        let end = completion.ended();
+        let vendor = ended.call.vendor.clone();
+        tracing::debug!(target: "mainstay::effects", %vendor, %call, class = %end.class, effect = ?end.effect, "the end of a call to {vendor} came");
+        self.facts.state(Fact::EffectEnded { vendor, call, class: end.class, effect: end.effect, cost: end.cost });
         if let Completion::Happened { answer: Some(answer), .. } = &completion {
             self.remember(&ended.call, answer.clone());
         }
@@ -48,6 +51,20 @@ impl Gateway {
             self.ended(&ended.call, state);
         }
         Ok(())
+    }
+
+    /// Ends an effect by what the vendor said of its end.
+    pub(crate) async fn complete_by(&self, call: CallId, said: Value) -> Result<(), NotOpen> {
+        let known = self.effects.call_of(call).or_else(|| self.live.call_of(call)).ok_or(NotOpen { call })?;
+        let completion = self.read_end(&known, said).ok_or(NotOpen { call })?;
+        self.complete(call, completion).await
+    }
+
+    /// Reads the end of an effect as its operation says.
+    pub(crate) fn read_end(&self, call: &AcceptedCall, said: Value) -> Option<Completion> {
+        let profile = &self.routes.get(&call.vendor)?.profile;
+        let end = &profile.operation(call.target.as_ref(), &call.operation)?.end;
+        Some(Completion::read(end.read(&said), said))
     }
 
     /// Takes an ended call off the table. Its end may have come already: then it is ended at once.
@@ -68,31 +85,50 @@ impl Gateway {
 
     /// An unknown call is known: its key and its letter hear of it. Returns where the call stands now.
     async fn resolve(&self, call: &Arc<AcceptedCall>, letter: Option<LetterId>, completion: Completion) -> FinalState {
-        let (end, ended, state) = match completion {
-            Completion::Happened { cost, answer, .. } => {
-                let delivered = Delivered {
-                    call: call.id,
-                    body: answer.unwrap_or(Value::Null),
-                    vendor_ref: None,
-                    pending: false,
-                    attempts: 1,
-                    cost,
-                };
-                (End::Done(Shared::Delivered(Arc::new(delivered))), Ended::Delivered, FinalState::Delivered)
-            }
-            Completion::DidNotHappen => {
-                let error = Failure::new(Class::Abandoned, None, "it was found out that it did not happen");
-                let state = letter.map_or(FinalState::Cancelled, |_| FinalState::DeadLettered);
-                (End::Free, Ended::Became { kind: Kind::Dead, error }, state)
-            }
-        };
+        let end = completion.ended();
+        if end.effect != Effect::None {
+            let answer = match completion {
+                Completion::Happened { answer, .. } | Completion::Failed { answer, .. } => answer,
+                Completion::DidNotHappen => None,
+            };
+            let delivered = Delivered {
+                call: call.id,
+                body: answer.unwrap_or(Value::Null),
+                vendor_ref: None,
+                pending: false,
+                attempts: 1,
+                cost: end.cost,
+            };
+            self.resolve_as_done(call, letter, delivered).await;
+            return FinalState::Delivered;
+        }
+        self.resolve_key(call, End::Free);
+        let Some(letter) = letter else { return FinalState::Cancelled };
+        let class = if completion == Completion::DidNotHappen { Class::Abandoned } else { end.class };
+        let error = Failure::new(class, None, "it was found out that it did not happen");
+        self.finish_letter(Finish::new(letter, Ended::Became { kind: Kind::Dead, error })).await;
+        FinalState::DeadLettered
+    }
+
+    /// An unknown call was found at the vendor: it counts as delivered, and what it owes is still to come.
+    pub(crate) async fn was_done(&self, call: &AcceptedCall, letter: Option<LetterId>, delivered: Delivered) {
+        self.resolve_as_done(call, letter, delivered).await;
+        self.tally.moved(&call.vendor, FinalState::Unknown, FinalState::Delivered);
+        self.ended(call, FinalState::Delivered);
+    }
+
+    /// An unknown call was done.
+    async fn resolve_as_done(&self, call: &AcceptedCall, letter: Option<LetterId>, delivered: Delivered) {
+        self.resolve_key(call, End::Done(Shared::Delivered(Arc::new(delivered))));
+        if let Some(letter) = letter {
+            self.finish_letter(Finish::new(letter, Ended::Delivered)).await;
+        }
+    }
+
+    fn resolve_key(&self, call: &AcceptedCall, end: End<Shared>) {
         if let (Some(route), Some(key)) = (self.routes.get(&call.vendor), &call.key) {
             route.key_reports.push(KeyReport::Resolved { key: key.clone(), call: call.id, end });
         }
-        if let Some(letter) = letter {
-            self.finish_letter(Finish::new(letter, ended)).await;
-        }
-        state
     }
 
     /// Asks the dead letter queue.

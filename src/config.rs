@@ -23,7 +23,7 @@ use mainstay_actors::{
     idempotency::IdempotencyConfig,
     ids::{MeterId, NameError, TargetId},
     meter::Period,
-    profile::{Clay, Profile, ProfileSpec, Retell, Target, timeout},
+    profile::{Clay, ClayApi, Profile, ProfileSpec, Retell, Target, timeout},
 };
 use reqwest::Url;
 use secrecy::ExposeSecret;
@@ -111,6 +111,7 @@ impl VendorConfig {
     pub fn of(name: &str, spec: ProfileSpec) -> Self {
         match spec {
             ProfileSpec::Clay(table) => Self::clay(name, table),
+            ProfileSpec::ClayApi(account) => Self::clay_api(name, account),
             ProfileSpec::Retell(workspace) => Self::retell(name, workspace),
             ProfileSpec::ClayTables(tables) => {
                 let longest = tables.values().map(|table| table.timeout).max().unwrap_or(timeout::CLAY_SUBMIT);
@@ -160,6 +161,12 @@ impl VendorConfig {
             ..config
         }
         .daily_limit(Credits::whole(500))
+    }
+
+    /// Clay's public API. A run that was not begun waits on disk while Clay is away. Daily limit 500 credits, the seed's
+    /// example; the vendor's own rate is unpublished, so there is none here: its `Retry-After` is obeyed.
+    pub fn clay_api(name: &str, account: ClayApi) -> Self {
+        Self::new(account.profile(name)).daily_limit(Credits::whole(500))
     }
 
     /// A Retell workspace: 20 live calls, 1 call start a second. A call that was not placed is not placed later by itself

@@ -17,11 +17,11 @@ use mainstay_actors::{
     fact::{Fact, FactSink},
     grant::Ending,
     ids::CallId,
-    outcome::{Class, Effect},
+    profile::Ended,
     ticket::Lease,
 };
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::{answer::Completion, facts::FactBus};
 
@@ -43,7 +43,7 @@ pub(crate) enum Kind {
 
 /// An effect that was open, and is ended.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Ended {
+pub(crate) struct Closed {
     pub(crate) call: Arc<AcceptedCall>,
     pub(crate) kind: Kind,
 }
@@ -54,6 +54,8 @@ struct Open {
     /// `None` when the attempt loop was lost with it: its grants have reported for themselves.
     lease: Option<Lease>,
     due: Instant,
+    /// Who waits for its end hears it here.
+    told: Option<watch::Sender<Option<Completion>>>,
 }
 
 #[derive(Default)]
@@ -84,7 +86,7 @@ pub(crate) struct OpenEffects {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Found {
     /// It was open and is ended.
-    Ended(Ended),
+    Ended(Closed),
     /// Its call is still under way; the end is kept for it.
     Early,
     /// No such effect is open.
@@ -111,7 +113,7 @@ impl OpenEffects {
         }
         let due = self.clock.now() + within;
         table.due.insert((due, call.id));
-        table.open.insert(call.id, Open { call: call.clone(), kind, lease, due });
+        table.open.insert(call.id, Open { call: call.clone(), kind, lease, due, told: None });
         drop(table);
         drop(earlier);
         self.changed.notify_one();
@@ -134,13 +136,52 @@ impl OpenEffects {
         {
             drop(table);
             end(open.lease, &completion);
-            return Found::Ended(Ended { call: open.call, kind: open.kind });
+            if let Some(told) = open.told {
+                told.send_replace(Some(completion));
+            }
+            return Found::Ended(Closed { call: open.call, kind: open.kind });
         }
         if under_way && table.early.len() < EARLY_MAX && !table.early.contains_key(&call) {
             table.early.insert(call, completion);
             return Found::Early;
         }
         Found::Nothing
+    }
+
+    /// The call of an open effect.
+    pub(crate) fn call_of(&self, call: CallId) -> Option<Arc<AcceptedCall>> {
+        self.table.lock().open.get(&call).map(|open| open.call.clone())
+    }
+
+    /// Whether an effect is open for this reason.
+    pub(crate) fn is_open(&self, call: CallId, kind: Kind) -> bool {
+        self.table.lock().open.get(&call).is_some_and(|open| open.kind == kind)
+    }
+
+    /// An unknown effect was found at the vendor: from now on it is one that the vendor took on. False when it is open for
+    /// that reason no more.
+    pub(crate) fn found(&self, call: CallId, kind: Kind, within: Duration) -> bool {
+        let mut table = self.table.lock();
+        if table.open.get(&call).is_none_or(|open| open.kind != kind) {
+            return false;
+        }
+        let Some(open) = table.take(call) else { return false };
+        let due = self.clock.now() + within;
+        table.due.insert((due, call));
+        table.open.insert(call, Open { kind: Kind::Accepted, due, ..open });
+        drop(table);
+        self.changed.notify_one();
+        true
+    }
+
+    /// The end of an open effect, once it comes. `None` when none is open, or when its end is overdue.
+    pub(crate) async fn end_of(&self, call: CallId) -> Option<Completion> {
+        let mut hear = {
+            let mut table = self.table.lock();
+            table.open.get_mut(&call)?.told.get_or_insert_default().subscribe()
+        };
+        let told = hear.wait_for(Option::is_some).await.ok()?;
+        told.clone()
     }
 
     /// The call ended: the end that came before, if one did.
@@ -199,10 +240,6 @@ fn end(lease: Option<Lease>, completion: &Completion) {
 }
 
 fn ending(completion: &Completion) -> Ending {
-    let (class, effect, cost, also) = match completion {
-        Completion::Happened { cost, also, .. } => (Class::Success, Effect::Done, *cost, also.clone()),
-        // The vendor gave no answer that it could charge for.
-        Completion::DidNotHappen => (Class::Abandoned, Effect::None, None, BTreeMap::new()),
-    };
+    let Ended { class, effect, cost, also } = completion.ended();
     Ending { class, effect, cost, also, retry_after: None, elapsed: Duration::ZERO }
 }

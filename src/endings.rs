@@ -19,7 +19,7 @@ use mainstay_actors::{
 
 use crate::{
     answer::{Answer, Because, CallError, Delivered, Shared},
-    attempts, effects,
+    asking, attempts, effects,
     entry::{CallResult, Entry},
     gateway::{Gateway, Waiting},
     route::Route,
@@ -146,7 +146,7 @@ pub(crate) async fn finish(claim: Option<ClaimGrant<Shared>>, end: End<Shared>) 
 
 /// The vendor did it or took it on: what it owes is held open, what it said is remembered.
 pub(crate) fn delivered(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     operation: &Operation,
     entry: &Entry,
     outcome: Outcome,
@@ -155,6 +155,7 @@ pub(crate) fn delivered(
     let call = &entry.call;
     if let Some(owed) = operation.completion.owed() {
         gateway.effects.hold(call, effects::Kind::Accepted, lease, owed.within);
+        asking::follow(gateway, operation, call, outcome.vendor_ref.as_deref());
     } else {
         gateway.effects.forget(call.id);
     }
@@ -206,6 +207,7 @@ async fn unknown(
     };
     let within = operation.completion.owed().map_or(UNKNOWN_HOLDS, |owed| owed.within);
     gateway.effects.hold(call, effects::Kind::Unknown(Some(letter)), lease, within);
+    asking::reconcile(gateway, operation, call, Some(letter));
     (Some(FinalState::Unknown), Err(CallError::Unknown { call: call.id, because }))
 }
 

@@ -9,6 +9,7 @@ use mainstay_actors::{
     ids::{CallId, VendorId},
     refusal::Refusal,
 };
+use serde_json::Value;
 use tokio::sync::{broadcast, oneshot};
 
 use crate::{
@@ -92,6 +93,27 @@ impl Handle {
     /// [`NotOpen`] when the call has no open effect, as for a callback that came twice.
     pub async fn complete(&self, call: CallId, completion: Completion) -> Result<(), NotOpen> {
         self.core.gateway.complete(call, completion).await
+    }
+
+    /// Ends an effect by what the vendor said of its end, read by the rules of its operation ([`Operation::end`](crate::Operation::end)): for Retell
+    /// the `call` of its webhook, for a third vendor whatever its configuration says. An operation without such rules takes
+    /// every end for a good one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::complete`].
+    pub async fn complete_by(&self, call: CallId, said: Value) -> Result<(), NotOpen> {
+        self.core.gateway.complete_by(call, said).await
+    }
+
+    /// Waits for the end of an effect that the vendor took on ([`Delivered::pending`](crate::Delivered::pending)): by
+    /// callback, by poll, or by a person.
+    ///
+    /// # Errors
+    ///
+    /// [`NotOpen`] when no effect of the call is open, and when its end is overdue.
+    pub async fn end_of(&self, call: CallId) -> Result<Completion, NotOpen> {
+        self.core.gateway.effects.end_of(call).await.ok_or(NotOpen { call })
     }
 
     /// Everything that can be seen, put together from what the actors last published. Asks no worker.

@@ -3,6 +3,7 @@
 mod alerts;
 mod answer;
 mod api;
+mod asking;
 mod attempts;
 mod builder;
 mod claims;
@@ -71,7 +72,7 @@ pub use mainstay_actors::{
     ids::{CallId, LaneId, OperationId, VendorId},
     meter::{LimitId, Period, Whose},
     outcome::{Class, Effect},
-    profile::{Clay, Operation, Profile, ProfileSpec, Repeat, Retell, Target},
+    profile::{Clay, ClayApi, Operation, Profile, ProfileSpec, Repeat, Retell, Target},
     refusal::{Guard, Reason, Refusal},
 };
 pub use payload::PAYLOAD_DEPTH_MAX;

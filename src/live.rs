@@ -116,6 +116,11 @@ impl LiveCalls {
         self.calls.lock().contains_key(&call)
     }
 
+    /// A call that is under way.
+    pub(crate) fn call_of(&self, call: CallId) -> Option<Arc<AcceptedCall>> {
+        self.calls.lock().get(&call).map(|entry| entry.call.clone())
+    }
+
     /// Takes nothing on any more.
     pub(crate) fn close(&self) {
         self.closed.store(true, SeqCst);

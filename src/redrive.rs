@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use crate::{
     answer::{Because, Shared},
-    attempts,
+    asking, attempts,
     config::RedriveConfig,
     drain::{Drain, Found},
     effects,
@@ -199,6 +199,7 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState, found
             let within = operation.completion.owed().map_or(DEADLINE, |owed| owed.within);
             let Origin::Redrive(letter) = entry.origin else { return (from, now_again(gateway)) };
             gateway.effects.hold(call, effects::Kind::Unknown(Some(letter)), lease, within);
+            asking::reconcile(gateway, operation, call, Some(letter));
             (FinalState::Unknown, unknown(because.failure()))
         }
         Verdict::NotDone(because) => {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use mainstay_actors::{
     call::AcceptedCall,
-    dlq::{Filter, Kind, ParkedLetter},
+    dlq::{Filter, Kind, LetterId, ParkedLetter},
     fact::FinalState,
     idempotency::{End, FoundKey, KeyReport, fingerprint},
     ids::CallId,
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::{
     answer::{Because, Shared},
-    effects,
+    asking, effects,
     endings::UNKNOWN_HOLDS,
     gateway::Gateway,
     letters::{DeadLetters, LettersError},
@@ -40,13 +40,13 @@ impl Interrupted {
     }
 
     /// Holds them open, as unknown effects.
-    fn hold(self, gateway: &Gateway) {
+    fn hold(self, gateway: &Arc<Gateway>) {
         let calls = self.0.into_values().filter(|call| gateway.routes.contains_key(&call.vendor));
         for call in calls {
             let (vendor, call) = (call.vendor.clone(), Arc::new(call));
             tracing::warn!(target: "mainstay::idempotency", %vendor, call = %call.id, operation = %call.operation, "a call to {vendor} was on its way when the last process died: it may have happened, and its key is blocked until somebody finds out");
             gateway.tally.inherited(&vendor, FinalState::Unknown, 1);
-            gateway.effects.hold(&call, effects::Kind::Unknown(None), None, UNKNOWN_HOLDS);
+            hold(gateway, &call, None);
         }
     }
 }
@@ -73,13 +73,23 @@ pub(crate) async fn restore(gateway: &Arc<Gateway>, mut interrupted: Interrupted
     Ok(())
 }
 
+/// Holds an unknown effect open, and asks the vendor about it where its profile says how. The configuration may know the
+/// operation no more.
+fn hold(gateway: &Arc<Gateway>, call: &Arc<AcceptedCall>, letter: Option<LetterId>) {
+    gateway.effects.hold(call, effects::Kind::Unknown(letter), None, UNKNOWN_HOLDS);
+    let profile = gateway.routes.get(&call.vendor).map(|route| &route.profile);
+    if let Some(operation) = profile.and_then(|profile| profile.operation(call.target.as_ref(), &call.operation)) {
+        asking::reconcile(gateway, operation, call, letter);
+    }
+}
+
 /// One parked call stands for its key, and an unknown one may still end.
-pub(crate) fn restore_one(gateway: &Gateway, parked: ParkedLetter) {
+pub(crate) fn restore_one(gateway: &Arc<Gateway>, parked: ParkedLetter) {
     let (letter, call, state) = (parked.letter.id, Arc::new(parked.letter.to_call()), parked.state);
     let unknown = state.kind == Kind::Unknown;
     if unknown {
         // Its money and its slots were the earlier process's.
-        gateway.effects.hold(&call, effects::Kind::Unknown(Some(letter)), None, UNKNOWN_HOLDS);
+        hold(gateway, &call, Some(letter));
     }
     let (Some(route), Some(key)) = (gateway.routes.get(&call.vendor), &call.key) else { return };
     let because = Because::Failed {

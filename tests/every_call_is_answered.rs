@@ -146,7 +146,7 @@ impl Ledger {
         let Some(request) = books.requests.get_mut(&call).and_then(|all| all.last_mut()) else { return };
         match end {
             Completion::Happened { cost, .. } => request.truth = Truth::Did(cost.unwrap()),
-            Completion::DidNotHappen => {
+            Completion::DidNotHappen | Completion::Failed { .. } => {
                 request.truth = Truth::Nothing;
                 request.clear = true;
             }
@@ -167,6 +167,12 @@ impl Share for Credits {
 impl Transport for Ledger {
     fn send(&self, request: WireRequest) -> Pin<Box<dyn Future<Output = Result<WireAnswer, WireError>> + Send>> {
         let body: Value = serde_json::from_slice(&request.body).unwrap();
+        if body.get("filter_criteria").is_some() {
+            // Its list of calls lags: what may have happened is not found out this way.
+            return Box::pin(async {
+                Ok(WireAnswer { status: 200, headers: Vec::new(), body: b"{\"items\":[]}".to_vec() })
+            });
+        }
         let id = ["/mainstay_call_id", "/metadata/mainstay_call_id"].iter().find_map(|at| body.pointer(at)).unwrap();
         let play = self.note(CallId(id.as_str().unwrap().parse().unwrap()));
         let after = Duration::from_millis((self.rng.unit() * 3_000.0) as u64);

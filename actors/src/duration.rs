@@ -52,6 +52,36 @@ pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Er
     from.deserialize_str(Text)
 }
 
+/// The same for a duration that may be left out.
+pub mod optional {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// For `#[serde(with)]`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the format.
+    pub fn serialize<S: Serializer>(duration: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => super::serialize(duration, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    /// For `#[serde(with)]`, beside `default`.
+    ///
+    /// # Errors
+    ///
+    /// Those of a duration that is there.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        #[derive(Deserialize)]
+        struct Written(#[serde(with = "super")] Duration);
+        Ok(Option::<Written>::deserialize(from)?.map(|Written(duration)| duration))
+    }
+}
+
 struct Text;
 
 impl de::Visitor<'_> for Text {
@@ -96,6 +126,16 @@ mod tests {
             assert_eq!(parse(&print(duration)), Ok(duration), "{}", print(duration));
         }
         assert_eq!(print(Duration::from_millis(90_500)), "1m 30s 500ms");
+    }
+
+    #[test]
+    fn a_duration_that_may_be_left_out_is_read_back() {
+        for (duration, text) in [(None, "null"), (Some(Duration::from_secs(30)), "\"30s\"")] {
+            let mut written = Vec::new();
+            optional::serialize(&duration, &mut serde_json::Serializer::new(&mut written)).unwrap();
+            assert_eq!(written, text.as_bytes());
+            assert_eq!(optional::deserialize(&mut serde_json::Deserializer::from_str(text)).unwrap(), duration);
+        }
     }
 
     #[test]

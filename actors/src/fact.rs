@@ -268,6 +268,19 @@ pub enum Fact {
         /// The letter, which is gone now.
         letter: LetterId,
     },
+    /// An effect that the vendor had taken on, or of which nobody knew, ended.
+    EffectEnded {
+        /// The vendor.
+        vendor: VendorId,
+        /// The call.
+        call: CallId,
+        /// The kind of its end.
+        class: Class,
+        /// Whether anything came of it.
+        effect: Effect,
+        /// What it cost, where that was said.
+        cost: Option<Credits>,
+    },
     /// The end of an accepted call did not come in time.
     CallbackOverdue {
         /// The vendor.

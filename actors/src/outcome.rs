@@ -1,4 +1,4 @@
-//! What one attempt came to: a class for the guards, and what is known of the effect.
+//! What one attempt came to: a class for the guards, and what is known of the effect; and where a call ends.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -132,6 +132,42 @@ pub enum Effect {
     Done,
     /// It may have happened: sent, and no answer that settles it.
     Unknown,
+}
+
+/// The end of an accepted call. Exclusive: a call is in exactly one of these, and a replay moves it from one to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinalState {
+    /// The vendor did it or took it on.
+    Delivered,
+    /// A cached answer was served.
+    Cached,
+    /// It waits for the vendor to come back.
+    Queued,
+    /// A local function answered.
+    Local,
+    /// It is in the dead letter queue.
+    DeadLettered,
+    /// It may have happened: parked for a person or a callback.
+    Unknown,
+    /// The caller went away, or its deadline passed, before anything was sent.
+    Cancelled,
+    /// Nothing is known of it any more. Must stay 0.
+    Lost,
+}
+
+impl FinalState {
+    /// Every final state, in the order of the summary.
+    pub const ALL: [Self; 8] = [
+        Self::Delivered,
+        Self::Cached,
+        Self::Queued,
+        Self::Local,
+        Self::DeadLettered,
+        Self::Unknown,
+        Self::Cancelled,
+        Self::Lost,
+    ];
 }
 
 /// Where in an attempt the time ran out.

@@ -3,6 +3,7 @@
 
 mod accidents;
 mod alerts;
+mod asking;
 mod breaker;
 mod budgets;
 mod callers;

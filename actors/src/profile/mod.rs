@@ -41,11 +41,13 @@
 mod auth;
 mod classify;
 mod clay;
+mod clay_api;
 mod completion;
 mod cost;
 mod operation;
 mod path;
 mod pointer;
+mod reconcile;
 mod retell;
 mod retry;
 mod retry_budget;
@@ -61,10 +63,12 @@ use serde::Deserialize;
 pub use auth::Auth;
 pub use classify::{Classified, RETRY_AFTER_MAX, classify, retry_after, should_retry};
 pub use clay::{CORRELATION_COLUMN, Clay};
+pub use clay_api::ClayApi;
 pub use completion::{Completion, EndRules, Ended, Owed, Poll};
 pub use cost::{Amount, Charge, CostRule, read_amounts};
 pub use operation::{KeyCarrier, KeySource, Method, Operation, Repeat, timeout};
 pub use path::{RequestError, fill, query};
+pub use reconcile::Reconcile;
 pub use retell::Retell;
 pub use retry::{Next, RetryConfig, Standing, next, not_repeated};
 pub use retry_budget::{RetryBudget, RetryBudgetConfig, RetrySnapshot, Spent};
@@ -220,19 +224,23 @@ impl Profile {
         self.retry.check(&mut faults.under("retry"));
     }
 
-    /// What polls ask with must be there, be harmless, and have a place for the name of what is asked for.
+    /// What polls and reconciliations ask with must be there, be harmless, and have a place for what is asked for.
     fn check_asking(&self, faults: &mut Faults) {
         for place in self.places() {
             for (id, operation) in self.operations_at(place).into_iter().flatten() {
-                let Completion::Poll(poll) = &operation.completion else { continue };
-                let fits = self.operation(place, &poll.operation).is_some_and(|ask| {
-                    ask.repeat == Repeat::Always
-                        && ask.path_members().count() == 1
-                        && ask.completion == Completion::Answer
-                });
+                let harmless =
+                    |asking: &&Operation| asking.repeat == Repeat::Always && asking.completion == Completion::Answer;
+                let asking = |id| self.operation(place, id).filter(harmless);
                 let mut faults = faults.under(id.as_str());
-                faults.require(fits, "completion.poll.operation", || {
-                    format!("{} is not an operation with repeat = \"always\" and one name in its path", poll.operation)
+                if let Some(reconcile) = &operation.reconcile {
+                    faults.require(asking(&reconcile.operation).is_some(), "reconcile.operation", || {
+                        format!("{} is no operation with repeat = \"always\"", reconcile.operation)
+                    });
+                }
+                let Completion::Poll(poll) = &operation.completion else { continue };
+                let fits = asking(&poll.operation).is_some_and(|asking| asking.path_members().count() == 1);
+                faults.require(fits, "completion.operation", || {
+                    format!("{} is no operation with repeat = \"always\" and one name in its path", poll.operation)
                 });
                 faults.require(operation.vendor_ref.is_some(), "vendor_ref", || {
                     "is needed for a poll: where the answer names what is asked for".into()

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Amount, Charge, Completion, CostRule, EndRules, RequestError, Rule, check_rules, cost::check_amounts, path, pointer,
+    Amount, Charge, Completion, CostRule, EndRules, Reconcile, RequestError, Rule, check_rules, cost::check_amounts,
+    path, pointer,
 };
 use crate::{
     credits::Credits,
@@ -159,6 +160,8 @@ pub struct Operation {
     pub rules: Vec<Rule>,
     /// How the end of its effect is read, where that comes later.
     pub end: EndRules,
+    /// How it is found out whether it happened, when nobody knows; default not at all.
+    pub reconcile: Option<Reconcile>,
 }
 
 impl Default for Operation {
@@ -200,6 +203,7 @@ impl Operation {
             required: Vec::new(),
             rules: Vec::new(),
             end: EndRules::default(),
+            reconcile: None,
         }
     }
 
@@ -245,6 +249,12 @@ impl Operation {
         check_rules(&self.rules, "rules", faults);
         self.completion.check(&mut faults.under("completion"));
         self.end.check(&mut faults.under("end"));
+        if let Some(reconcile) = &self.reconcile {
+            reconcile.check(&mut faults.under("reconcile"));
+            faults.require(self.correlation.is_some(), "correlation", || {
+                "is needed to reconcile: where the call id is that is looked for".into()
+            });
+        }
     }
 
     /// What is reserved for a call with this payload.

@@ -23,16 +23,22 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Deserialize;
+use serde_json::json;
 
 use super::{
-    Amount, Auth, BodyIs, Completion, CostRule, EndRules, KeyCarrier, KeySource, Method, Operation, Profile, Repeat,
-    Rule, When, timeout,
+    Amount, Auth, BodyIs, Completion, CostRule, EndRules, KeyCarrier, KeySource, Method, Operation, Poll, Profile,
+    Reconcile, Repeat, Rule, When, timeout,
 };
 use crate::{
     credits::Credits,
     ids::{GroupId, MeterId, NameError, OperationId, VendorId},
     outcome::{Class, Effect},
 };
+
+/// The member of a call's metadata that holds our call id.
+const CALL_ID: &str = "mainstay_call_id";
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// What is particular to one Retell workspace.
 #[derive(Debug, Clone, Deserialize)]
@@ -55,6 +61,10 @@ pub struct Retell {
     /// Longest live call with its margin: how long a slot is leased; default 65 min (the vendor's 1 h and 5 min).
     #[serde(with = "crate::duration")]
     pub call_max: Duration,
+    /// Whether the end of a call is also asked for, by `get-call`, and how often at first; default not: the webhook tells it.
+    /// Each question takes a start from the rate of the vendor's gate, 1 a second by default.
+    #[serde(with = "crate::duration::optional")]
+    pub poll_every: Option<Duration>,
     /// Whether a phone call whose fate is not known may be sent again. `Never` by default although the key is sent along: the
     /// window is one hour and the price of a mistake is a phone that rings twice.
     pub repeat: Repeat,
@@ -111,6 +121,7 @@ impl Retell {
             cents_per_analysis: Credits::whole(31),
             timeout: timeout::RETELL_CREATE,
             call_max: Duration::from_secs(65 * 60),
+            poll_every: None,
             repeat: Repeat::Never,
         }
     }
@@ -174,9 +185,9 @@ impl Retell {
         Operation {
             timeout: self.timeout,
             key_source: KeySource::Caller,
-            correlation: Some("/metadata/mainstay_call_id".into()),
+            correlation: Some(format!("/metadata/{CALL_ID}")),
             vendor_ref: Some("/call_id".into()),
-            completion: Completion::Callback { within: self.call_max, holds_slot: true },
+            completion: self.completion(),
             estimate: self.cents_per_call,
             cost: CostRule::Later,
             payload_max_bytes: 256 * 1024,
@@ -186,9 +197,25 @@ impl Retell {
                 cost: Some(Amount::at("/call_cost/combined_cost")),
                 ..EndRules::default()
             },
+            reconcile: Some(by_metadata()),
             ..Operation::post(path)
         }
     }
+
+    fn completion(&self) -> Completion {
+        let (within, holds_slot) = (self.call_max, true);
+        let Some(every) = self.poll_every else { return Completion::Callback { within, holds_slot } };
+        let live = BodyIs::one_of("/call_status", ["registered", "ongoing"]);
+        let (operation, every_max) = (OperationId::of_ours(Self::GET_CALL), every.saturating_mul(10).min(HOUR));
+        Completion::Poll(Poll { operation, every, every_max, within, holds_slot, pending: vec![When::body(live)] })
+    }
+}
+
+/// The vendor's list of calls knows our id by the metadata.
+fn by_metadata() -> Reconcile {
+    let ours = json!({ "type": "string", "op": "eq", "key": CALL_ID, "value": "{call}" });
+    let payload = json!({ "filter_criteria": { "metadata": [ours] }, "limit": 1 });
+    Reconcile::by(OperationId::of_ours(Retell::LIST_CALLS), payload, "/items/0")
 }
 
 /// What is done with calls while they last.
@@ -299,7 +326,7 @@ fn failed_at_once() -> Vec<Rule> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     use super::*;
     use crate::{faults::Faults, profile::Answer};
@@ -365,6 +392,20 @@ mod tests {
     fn a_batch_reserves_for_each_of_its_calls() {
         let tasks = json!({"from_number": "+14155550100", "tasks": [{}, {}, {}]});
         assert_eq!(operation(Retell::CREATE_BATCH_CALL).estimate_of(&tasks), Credits::whole(3 * 310));
+    }
+
+    #[test]
+    fn a_live_call_is_no_end_and_a_call_that_failed_is_one() {
+        let polled = Retell { poll_every: Some(Duration::from_secs(20)), ..Retell::workspace("k") };
+        let profile = polled.profile("retell").unwrap();
+        let mut faults = Faults::default();
+        profile.check(&mut faults);
+        assert_eq!(faults.into_result(), Ok(()));
+        let create = &profile.operations[&OperationId::of_ours(Retell::CREATE_PHONE_CALL)];
+        let Completion::Poll(poll) = &create.completion else { panic!("not polled") };
+        let pending = |status| poll.is_pending(Answer::new(200, &json!({ "call_status": status })));
+        assert_eq!(["registered", "ongoing", "ended", "error"].map(pending), [true, true, false, false]);
+        assert_eq!((poll.every_max, create.holds_slot()), (Duration::from_secs(200), true));
     }
 
     #[test]

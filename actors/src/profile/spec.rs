@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{Clay, Profile, Retell};
+use super::{Clay, ClayApi, Profile, Retell};
 use crate::ids::{NameError, TargetId};
 
 /// Which interface a vendor has. One key, whose name is the kind.
@@ -23,6 +23,8 @@ pub enum ProfileSpec {
     Clay(Clay),
     /// Several Clay tables of one account, by name.
     ClayTables(BTreeMap<TargetId, Clay>),
+    /// Clay's public API.
+    ClayApi(ClayApi),
     /// A Retell workspace.
     Retell(Retell),
     /// Any other vendor with an interface over HTTP.
@@ -42,6 +44,7 @@ impl ProfileSpec {
                 let targets = tables.into_iter().map(|(name, table)| (name, table.into())).collect();
                 Ok(Profile { targets, ..Clay::account(vendor)? })
             }
+            Self::ClayApi(account) => account.profile(vendor),
             Self::Retell(workspace) => workspace.profile(vendor),
             Self::Http(profile) => profile.named(vendor),
         }
@@ -64,6 +67,7 @@ mod tests {
                 json!({"clay_tables": {"leads": {"webhook": webhook}, "accounts": {"webhook": webhook, "timeout": "5s"}}}),
                 2,
             ),
+            (json!({"clay_api": {"api_key": "k"}}), 8),
             (json!({"retell": {"api_key": "k"}}), 17),
             (json!({"http": {"base_url": "https://x.test", "operations": {"get": {"path": "/get"}}}}), 1),
         ] {
