@@ -10,7 +10,7 @@ use mainstay_actors::{
     fact::FinalState,
     fallback::{self, Next, Recall, Situation},
     idempotency::{ClaimGrant, End},
-    kernel::{Lost, ask, panic_text},
+    kernel::{ChildState, Lost, ask, panic_text},
     outcome::{Class, Outcome},
     profile::Operation,
     refusal::{Guard, Reason, Refusal},
@@ -231,7 +231,7 @@ async fn not_done(
     let mut tried = Vec::new();
     loop {
         let (step, answer) = match (situation.next(chain, &tried, |step| route.has(step)), &because) {
-            (Next::Try(Step::Cache), _) => (Step::Cache, from_cache(route, entry, &because).await),
+            (Next::Try(Step::Cache), _) => (Step::Cache, from_cache(gateway, route, entry, &because).await),
             (Next::Try(Step::Local), _) => (Step::Local, from_local(route, entry, &because)),
             (Next::Try(Step::Queue), _) => return parked(gateway, entry, Kind::Later, because, claim).await,
             (Next::Refuse, Because::Refused(refusal)) => return refused(claim, refusal.clone()).await,
@@ -318,7 +318,10 @@ async fn park(
     }
 }
 
-async fn from_cache(route: &Route, entry: &Entry, because: &Because) -> Option<Answer> {
+async fn from_cache(gateway: &Gateway, route: &Route, entry: &Entry, because: &Because) -> Option<Answer> {
+    if gateway.tree.state_of(&route.cache_actor) == Some(ChildState::Parked) {
+        return None;
+    }
     let question = Recall { call: entry.call.clone() };
     let asked = tokio::time::timeout(CACHE_ANSWERS_WITHIN, ask(&route.cache, question));
     let hit = asked.await.ok()?.ok()??;

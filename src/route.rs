@@ -27,6 +27,8 @@ pub(crate) struct Route {
     pub(crate) keys: Addr<IdempotencyActor<Shared>>,
     pub(crate) key_reports: Reports<KeyReport<Shared>>,
     pub(crate) cache: Addr<FallbackActor>,
+    /// Its name in the tree.
+    pub(crate) cache_actor: ActorId,
     pub(crate) remember: Door<Remember>,
     pub(crate) fallback: FallbackConfig,
     pub(crate) local: Option<LocalFn>,

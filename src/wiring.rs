@@ -85,6 +85,12 @@ impl Kit {
         self.tree.adopt(under, child, self.child);
     }
 
+    /// The same for an actor that the others do without.
+    pub(crate) fn adopt_optional<A: Resident>(&self, under: SupervisorKey, vault: &Arc<Vault<A>>) {
+        let child: Arc<dyn Child> = vault.clone();
+        self.tree.adopt_optional(under, child, self.child);
+    }
+
     fn sink(&self) -> Arc<dyn FactSink> {
         Arc::new(self.facts.clone())
     }
@@ -220,6 +226,7 @@ impl Wiring<'_> {
             keys: keys.address().clone(),
             key_reports: keys.reports().clone(),
             cache: cache.address().clone(),
+            cache_actor: cache.id().clone(),
             remember: cache.door(self.kit.mailbox_max),
             fallback: self.config.fallback.clone(),
             local: self.config.local.clone(),

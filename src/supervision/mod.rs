@@ -35,6 +35,7 @@
 //! | limit | default | past it |
 //! | --- | --- | --- |
 //! | restarts of one child | 10 in 60 s | it is parked with its queue, its supervisor is *down* with the reason |
+//! | restarts of the cache, which the others do without | the same | it is parked; its vendor serves on, without cached answers |
 //! | restarts under one supervisor | 50 in 60 s | all its children are parked, it is down |
 //! | vendors down | 3 in 10 min | `on_fatal` is called, once |
 //! | a supervisor without a vendor down | none | `on_fatal` is called, once |

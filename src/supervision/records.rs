@@ -35,6 +35,8 @@ pub(super) struct ChildRecord {
     gate: LogGate,
     restarts: u64,
     parked: bool,
+    /// The others do without it.
+    optional: bool,
     /// Its next start takes its younger siblings with it.
     leads: bool,
 }
@@ -82,7 +84,7 @@ impl Records {
     }
 
     /// False when there is no such supervisor, or a child of this name already.
-    pub(super) fn adopt(&mut self, supervisor: usize, child: Arc<dyn Child>, spec: ChildSpec) -> bool {
+    pub(super) fn adopt(&mut self, supervisor: usize, child: Arc<dyn Child>, spec: ChildSpec, optional: bool) -> bool {
         let Some(record) = self.supervisors.get_mut(supervisor) else { return false };
         if self.places.contains_key(child.id()) {
             return false;
@@ -90,7 +92,7 @@ impl Records {
         self.places.insert(child.id().clone(), Place(supervisor, record.children.len()));
         self.order.push(child.clone());
         let (rule, gate) = (ChildRule::new(spec), LogGate::default());
-        record.children.push(ChildRecord { child, rule, gate, restarts: 0, parked: false, leads: false });
+        record.children.push(ChildRecord { child, rule, gate, restarts: 0, parked: false, optional, leads: false });
         true
     }
 
@@ -125,7 +127,7 @@ impl Records {
                 let cause = format!("{id} {}: {}", record.rule.window().in_words("restarts"), exit.detail);
                 self.park_one(now, place, cause.into(), &mut orders);
             }
-            Decision::Restart { counted: true, .. } if supervisor.window.note(now) => {
+            Decision::Restart { counted: true, .. } if !record.optional && supervisor.window.note(now) => {
                 let limit = supervisor.window.in_words("restarts");
                 let cause = format!("{} {limit}, the last of {id}: {}", supervisor.spec.id, exit.detail);
                 self.park_all(now, place, cause.into(), &mut orders);
@@ -150,12 +152,13 @@ impl Records {
     fn park_one(&mut self, now: Instant, place: Place, cause: Arc<str>, orders: &mut Orders) {
         orders.verdict = Some(Verdict::Park { cause: cause.clone() });
         let record = self.supervisors.get_mut(place.0).and_then(|supervisor| supervisor.children.get_mut(place.1));
-        if let Some(record) = record {
-            record.parked = true;
-            self.totals.parked += 1;
-            orders.facts.push(Fact::ActorParked { actor: record.child.id().clone(), cause: cause.clone() });
+        let Some(record) = record else { return };
+        record.parked = true;
+        self.totals.parked += 1;
+        orders.facts.push(Fact::ActorParked { actor: record.child.id().clone(), cause: cause.clone() });
+        if !record.optional {
+            self.go_down(now, place.0, cause, orders);
         }
-        self.go_down(now, place.0, cause, orders);
     }
 
     fn park_all(&mut self, now: Instant, guilty: Place, cause: Arc<str>, orders: &mut Orders) {

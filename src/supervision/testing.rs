@@ -123,6 +123,18 @@ impl Stage {
     }
 
     pub(crate) fn adopt(&self, under: SupervisorKey, id: &str, spec: ChildSpec) -> Arc<Vault<Puppet>> {
+        let vault = self.puppet(under, id);
+        assert!(self.tree.adopt(under, vault.clone(), spec));
+        vault
+    }
+
+    pub(crate) fn adopt_optional(&self, under: SupervisorKey, id: &str, spec: ChildSpec) -> Arc<Vault<Puppet>> {
+        let vault = self.puppet(under, id);
+        assert!(self.tree.adopt_optional(under, vault.clone(), spec));
+        vault
+    }
+
+    fn puppet(&self, under: SupervisorKey, id: &str) -> Arc<Vault<Puppet>> {
         let launch = Launch {
             id: ActorId::new(id),
             worker: self.worker.clone(),
@@ -130,9 +142,7 @@ impl Stage {
             hazard: Arc::new(NoHazard),
         };
         let log = self.log.clone();
-        let vault = Vault::new(launch, 0, move |inc| Puppet { inc, log: log.clone() });
-        assert!(self.tree.adopt(under, vault.clone(), spec));
-        vault
+        Vault::new(launch, 0, move |inc| Puppet { inc, log: log.clone() })
     }
 
     pub(crate) fn child(&self, id: &str) -> ChildStatus {

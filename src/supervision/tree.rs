@@ -64,8 +64,17 @@ impl Tree {
 
     /// Takes a child in, in order of start. False, and nothing is done, when its name is taken.
     pub fn adopt(&self, under: SupervisorKey, child: Arc<dyn Child>, spec: ChildSpec) -> bool {
+        self.take_in(under, child, spec, false)
+    }
+
+    /// Takes in a child that the others do without: past its limit it is parked, and its supervisor stays up.
+    pub fn adopt_optional(&self, under: SupervisorKey, child: Arc<dyn Child>, spec: ChildSpec) -> bool {
+        self.take_in(under, child, spec, true)
+    }
+
+    fn take_in(&self, under: SupervisorKey, child: Arc<dyn Child>, spec: ChildSpec, optional: bool) -> bool {
         let id = child.id().clone();
-        let adopted = self.0.records.lock().adopt(under.0, child, spec);
+        let adopted = self.0.records.lock().adopt(under.0, child, spec, optional);
         if !adopted {
             tracing::warn!(target: "mainstay::supervision", actor = %id, "{id} was not adopted: its name is taken");
         }

@@ -152,7 +152,10 @@ impl Wiring<'_> {
         let clock = self.kit.clock.clone();
         let parts = FallbackParts { vendor: self.vendor.clone(), clock, shown: shown.clone() };
         let cache = Cache::new(self.config.fallback.cache.clone());
-        let vault = self.vault("fallback", cache, move |inc| FallbackActor::new(inc, parts.clone()));
+        let launch = self.kit.launch(self.under, format!("{}/fallback", self.vendor), self.worker);
+        let vault = Vault::new(launch, cache, move |inc| FallbackActor::new(inc, parts.clone()));
+        // A broken cache takes nobody down: its vendor serves on without it.
+        self.kit.adopt_optional(self.under, &vault);
         (vault, shown)
     }
 

@@ -219,3 +219,29 @@ fn calls_to_a_vendor_that_is_down_are_served_or_kept_and_refused_only_when_they_
         assert_eq!((wire.count(), mainstay.snapshot().parked.later), (0, 2));
     });
 }
+
+#[test]
+fn a_cache_that_crashes_for_ever_spoils_no_paid_success_and_takes_nobody_down() {
+    paused(async {
+        let wire = Wire::usually(ok(200));
+        let chaos = panics_at("clay/fallback", "remember", None);
+        let config = clay(&wire).cache_by("/domain").with(|config| {
+            (config.breaker.rate, config.breaker.streak) = (None, None);
+        });
+        let mainstay = builder().vendor(config).hazard(chaos).start().await.unwrap().handle();
+        for n in 0..20 {
+            let call = call_of(mainstay.call(row(n)).await);
+            let end = Completion::happened(Credits::whole(6)).with_answer(json!({ "n": n }));
+            mainstay.complete(call, end).await.unwrap();
+            tokio::time::sleep(s(1)).await;
+        }
+        let snapshot = mainstay.snapshot();
+        assert_eq!((snapshot.calls.delivered, snapshot.tree.totals.parked), (20, 1), "the cache is parked");
+        assert_eq!((&snapshot.vendors["clay"].down, money(&mainstay, "clay")), (&None, whole(120, 0)));
+        wire.now_usually(Reply::Fail(WireFault::Connect, s(1)));
+        let call = row(0).key("again").without_fallback().chain([Step::Cache, Step::Queue]);
+        let began = now();
+        assert_eq!(mainstay.call(call).await.unwrap().source(), Source::Queue);
+        assert!(now() - began < s(10), "nobody waits for a cache that is parked");
+    });
+}

@@ -42,6 +42,23 @@ async fn a_child_past_its_limit_is_parked_and_its_vendor_is_down_in_words() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_child_that_the_others_do_without_is_parked_alone_and_revived_with_them() {
+    locally(async {
+        let s = here();
+        let clay = s.vendor("clay");
+        let cache = s.adopt_optional(clay, "clay/fallback", ChildSpec::default());
+        let gate = s.adopt(clay, "clay/gate", ChildSpec::default());
+        s.tree.launch_all();
+        crash(&cache, 11).await;
+        crash(&gate, 10).await;
+        assert_eq!((s.tree.down_cause(clay), s.state("clay/fallback")), (None, ChildState::Parked));
+        assert!(s.tree.revive(clay));
+        assert_ne!(s.state("clay/fallback"), ChildState::Parked);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn crashes_that_are_far_enough_apart_park_nobody() {
     locally(async {
         let s = here();
