@@ -89,7 +89,7 @@ fn a_fallback_is_logged_with_its_source_and_the_first_error() {
         let mainstay = start([config]).await;
         mainstay.call(row("stands-in", 1)).await.unwrap();
         mainstay.call(row("stands-in", 13)).await.unwrap();
-        let first_error = ["connect: as scripted", "class=connect"];
+        let first_error = ["as scripted", "class=connect"];
         one("a call to stands-in was served by the local function, because of this", "WARN", &first_error);
         one("a call to stands-in was queued for later, because of this", "WARN", &first_error);
         one("the local function of stands-in panicked", "ERROR", &["unlucky"]);
