@@ -89,7 +89,8 @@ mod endpoint {
         ];
         assert_eq!(keys(&seen), BTreeSet::from(expected));
         assert_eq!(keys(&seen["vendors"]), BTreeSet::from(["clay", "retell"]));
-        let expected = ["breakers", "budget", "calls", "client", "down", "fallback", "gate", "keys", "lanes"];
+        let expected =
+            ["breakers", "budget", "calls", "client", "down", "fallback", "gate", "keys", "lanes", "retries"];
         assert_eq!(keys(&seen["vendors"]["clay"]), BTreeSet::from(expected));
         let expected = [
             "accepted",
