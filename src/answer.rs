@@ -68,7 +68,7 @@ impl Because {
         match self {
             Self::Failed { class, .. } => *class,
             Self::Refused(refusal) => match refusal.reason {
-                Reason::NotWritten { .. } | Reason::KeyTooOld { .. } => Class::Abandoned,
+                Reason::NotWritten { .. } | Reason::KeyTooOld { .. } | Reason::OutsideHours { .. } => Class::Abandoned,
                 _ => class_of(refusal.by),
             },
         }

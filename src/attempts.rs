@@ -185,7 +185,8 @@ fn window_end(gateway: &Gateway, operation: &Operation, entry: &Entry) -> Option
 
 /// A ticket may wait long on its way, so it carries every limit of its start with it.
 fn may_be_sent_until(gateway: &Gateway, operation: &Operation, entry: &Entry) -> Instant {
-    window_end(gateway, operation, entry).into_iter().chain(entry.begin_by).fold(entry.deadline, Instant::min)
+    let closes = entry.begin_by.as_ref().map(|(at, _)| *at);
+    window_end(gateway, operation, entry).into_iter().chain(closes).fold(entry.deadline, Instant::min)
 }
 
 /// Once an attempt may have had its effect, the call is not "not done", however its later attempts end.
@@ -299,7 +300,9 @@ fn after_reply(gateway: &Gateway, entry: &Entry) -> Step {
         Some(Ok(Reply::Refused(refusal))) => {
             let (vendor, call) = (entry.call.vendor.clone(), entry.call.id);
             gateway.facts.state(Fact::Refused { vendor, call, by: refusal.by });
-            Step::Stop(Verdict::NotDone(Because::Refused(refusal)))
+            // One that waited until its effect may not begin any more hears that, whichever guard noticed it first.
+            let closed = entry.begin_by.as_ref().filter(|(at, _)| *at <= now).map(|(_, refusal)| refusal.clone());
+            Step::Stop(Verdict::NotDone(Because::Refused(closed.unwrap_or(refusal))))
         }
         Some(Ok(Reply::Abandoned { at })) => lost_at(entry, at),
         // A ticket answers when it is dropped; only a leak could end here.

@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
 use mainstay_actors::{
-    call::{Call, Step},
+    call::{AcceptedCall, Call, Step},
     dlq::{DlqError, Kind, Letter, LetterId, LetterState, Park, Parked},
     fact::FinalState,
     fallback::{self, Next, Recall, Situation},
@@ -263,7 +263,7 @@ async fn parked(
     claim: Option<ClaimGrant<Shared>>,
 ) -> End_ {
     let call = &entry.call;
-    let due = (kind == Kind::Later).then(|| due_of(gateway, &because));
+    let due = (kind == Kind::Later).then(|| due_of(gateway, call, &because));
     let parked = match park(gateway, entry, kind, &because, due).await {
         Ok(parked) => parked,
         Err(problem) => {
@@ -283,8 +283,8 @@ async fn parked(
     }
 }
 
-/// When a call that waits for the vendor is tried: when the refusal or the vendor says, else after a pause.
-pub(crate) fn due_of(gateway: &Gateway, because: &Because) -> jiff::Timestamp {
+/// When a call that waits for the vendor is tried: when the refusal or the vendor says, else after a pause; within its hours.
+pub(crate) fn due_of(gateway: &Gateway, call: &AcceptedCall, because: &Because) -> jiff::Timestamp {
     let now = gateway.clock.now();
     let pause = match because {
         Because::Refused(refusal) => refusal.retry_after(now),
@@ -292,7 +292,7 @@ pub(crate) fn due_of(gateway: &Gateway, because: &Because) -> jiff::Timestamp {
         Because::Failed { class: Class::Exhausted, retry_after, .. } => *retry_after,
         Because::Failed { retry_after, .. } => retry_after.map(|asked| asked.min(QUEUE_PAUSE_MAX)),
     };
-    gateway.clock.wall_of(now + pause.unwrap_or(QUEUE_PAUSE))
+    gateway.due(call, gateway.clock.wall_of(now + pause.unwrap_or(QUEUE_PAUSE)))
 }
 
 /// Writes a call down. The letter's id is chosen here, so that asking again after a crash writes nothing twice.

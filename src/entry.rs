@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use mainstay_actors::{
     call::AcceptedCall,
     dlq::LetterId,
+    refusal::Refusal,
     ticket::{Flight, Reply},
 };
 use parking_lot::Mutex;
@@ -63,14 +64,17 @@ enum Out {
     Arrived(Result<Reply, RecvError>),
 }
 
+/// A moment from which on an effect may not begin any more, and why not.
+pub(crate) type BeginBy = (Instant, Refusal);
+
 /// A live call.
 pub(crate) struct Entry {
     pub(crate) call: Arc<AcceptedCall>,
     pub(crate) origin: Origin,
     pub(crate) offered_at: Instant,
     pub(crate) deadline: Instant,
-    /// The effect may not begin after this.
-    pub(crate) begin_by: Option<Instant>,
+    /// From when on the effect may not begin any more.
+    pub(crate) begin_by: Option<BeginBy>,
     pub(crate) span: tracing::Span,
     progress: Mutex<Progress>,
     /// The way home of the ticket under way.
@@ -95,7 +99,7 @@ impl Entry {
         origin: Origin,
         now: Instant,
         deadline: Instant,
-        begin_by: Option<Instant>,
+        begin_by: Option<BeginBy>,
     ) -> (Arc<Self>, oneshot::Receiver<CallResult>) {
         let span = tracing::info_span!(
             target: "mainstay::call", "vendor.call", vendor = %call.vendor, operation = %call.operation, lane = %call.lane, call.id = %call.id

@@ -9,6 +9,8 @@ use mainstay_actors::{
     dlq::DlqActor,
     fact::{Fact, FactSink, FinalState},
     fallback::check_chain,
+    faults::Faults,
+    hours::Hours,
     idempotency,
     ids::{LaneId, OperationId, TargetId, VendorId},
     kernel::{Hazard, Spawn},
@@ -24,7 +26,7 @@ use crate::{
     facts::FactBus,
     guardrail::Guardrail,
     journal::Journal,
-    live::{LiveCalls, NotTaken},
+    live::{LiveCalls, NotTaken, Taken},
     payload::{self, PAYLOAD_DEPTH_MAX},
     route::Route,
     supervision::Tree,
@@ -67,7 +69,7 @@ impl Gateway {
         let vendor = VendorId::new(&call.vendor).ok().filter(|vendor| self.routes.contains_key(vendor));
         let accepted = self.accept(call);
         let taken = accepted.and_then(|call| {
-            self.live.take_on(call, Origin::Application, deadline).map_err(|not| match not {
+            self.take_on(call, Origin::Application, deadline).map_err(|not| match not {
                 NotTaken::Full(refusal) => refusal,
                 NotTaken::UnderWay => self.live.full(self.live.len()),
             })
@@ -87,11 +89,35 @@ impl Gateway {
 
     /// Why a call may not be tried now, if so.
     pub(crate) fn not_now(&self, route: &Route, call: &AcceptedCall) -> Option<Refusal> {
-        if call.expires_at.is_some_and(|at| at <= self.clock.wall()) {
-            return Some(Refusal::new(Guard::Gateway, Reason::Expired));
+        if let Some(refusal) = self.closed(call, self.clock.wall()) {
+            return Some(refusal);
         }
         let cause = self.tree.down_cause(route.supervisor)?;
         Some(Refusal::new(Guard::Supervisor, Reason::VendorDown { cause }))
+    }
+
+    /// Puts a call into the table of live calls, with the end of the time in which its effect may begin.
+    pub(crate) fn take_on(&self, call: AcceptedCall, origin: Origin, deadline: Duration) -> Result<Taken, NotTaken> {
+        let end = call.closes(self.hours_of(&call), self.clock.wall());
+        let begin_by = end.and_then(|at| Some((self.clock.instant_of(at), self.closed(&call, at)?)));
+        self.live.take_on(call, origin, deadline, begin_by)
+    }
+
+    /// When a parked call is due that is worth trying from this moment on: within its hours.
+    pub(crate) fn due(&self, call: &AcceptedCall, from: jiff::Timestamp) -> jiff::Timestamp {
+        call.opens(self.hours_of(call), from)
+    }
+
+    /// Why a call may not begin its effect at a moment of the calendar.
+    fn closed(&self, call: &AcceptedCall, at: jiff::Timestamp) -> Option<Refusal> {
+        let (reason, opens) = call.closed(self.hours_of(call), at)?;
+        let retry_at = opens.map(|at| self.clock.instant_of(at));
+        Some(Refusal { retry_at, ..Refusal::new(Guard::Gateway, reason) })
+    }
+
+    fn hours_of(&self, call: &AcceptedCall) -> Option<&Hours> {
+        let profile = &self.routes.get(&call.vendor)?.profile;
+        profile.operation(call.target.as_ref(), &call.operation)?.hours.as_ref()
     }
 
     /// The caller's time is over, and the request is on the wire: it hears so, and the call goes on.
@@ -129,6 +155,7 @@ impl Gateway {
             estimate: call.estimate.unwrap_or_else(|| operation.estimate_of(&call.payload)),
             tenant: call.tenant.map(Into::into),
             expires_at: call.expires_at,
+            hours: call.hours,
             chain: call.chain.map(Into::into),
             on_denied: call.on_denied,
             holds_slot: operation.holds_slot(),
@@ -148,6 +175,7 @@ impl Gateway {
         let operations = route.profile.operations_at(call.target.as_ref()).unwrap_or(&route.profile.operations);
         let (_, operation) = find(operations, "operation", call.operation.as_str())?;
         find::<LaneId, _>(&route.lanes, "lane", call.lane.as_str())?;
+        check_hours(call.hours.as_ref())?;
         check_size(&call.payload, operation)
     }
 
@@ -188,6 +216,14 @@ fn bad(field: &str, problem: impl Into<String>) -> Refusal {
     Refusal::new(Guard::Gateway, Reason::BadField { field: field.into(), problem: problem.into() })
 }
 
+fn check_hours(hours: Option<&Hours>) -> Result<(), Refusal> {
+    let Some(hours) = hours else { return Ok(()) };
+    let mut faults = Faults::default();
+    hours.check(&mut faults.under("hours"));
+    let first = faults.into_result().err().and_then(|all| all.into_iter().next());
+    first.map_or(Ok(()), |fault| Err(bad(&fault.field, fault.problem)))
+}
+
 /// Everything about a call that can be wrong before it costs.
 fn check(call: &Call, operation: &Operation, wall: jiff::Timestamp) -> Result<(), Refusal> {
     if call.deadline.is_zero() || call.deadline > DEADLINE_MAX {
@@ -196,6 +232,7 @@ fn check(call: &Call, operation: &Operation, wall: jiff::Timestamp) -> Result<()
     if call.expires_at.is_some_and(|at| at <= wall) {
         return Err(Refusal::new(Guard::Gateway, Reason::Expired));
     }
+    check_hours(call.hours.as_ref())?;
     if let Some(tenant) = call.tenant.as_ref().filter(|tenant| !(1..=KEY_MAX_BYTES).contains(&tenant.len())) {
         return Err(bad("tenant", format!("{} bytes is not within 1..={KEY_MAX_BYTES}", tenant.len())));
     }

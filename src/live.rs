@@ -18,7 +18,7 @@ use mainstay_actors::{
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::entry::{CallResult, Entry, Leaving, Origin};
+use crate::entry::{BeginBy, CallResult, Entry, Leaving, Origin};
 
 /// Why a call does not get a place.
 pub(crate) enum NotTaken {
@@ -27,6 +27,9 @@ pub(crate) enum NotTaken {
     /// It has one: it is under way at this moment.
     UnderWay,
 }
+
+/// A call in the table, and where its answer comes.
+pub(crate) type Taken = (Arc<Entry>, oneshot::Receiver<CallResult>);
 
 /// The table. Bounded: what finds no place is refused.
 pub(crate) struct LiveCalls {
@@ -71,7 +74,8 @@ impl LiveCalls {
         call: AcceptedCall,
         origin: Origin,
         deadline: Duration,
-    ) -> Result<(Arc<Entry>, oneshot::Receiver<CallResult>), NotTaken> {
+        begin_by: Option<BeginBy>,
+    ) -> Result<Taken, NotTaken> {
         let now = self.clock.now();
         let mut calls = self.calls.lock();
         let held = calls.len();
@@ -79,7 +83,6 @@ impl LiveCalls {
         if held >= self.most {
             return Err(NotTaken::Full(self.full(held)));
         }
-        let begin_by = call.expires_at.map(|at| self.clock.instant_of(at));
         let (entry, answer) = Entry::new(call, origin, now, now + deadline, begin_by);
         place.insert(entry.clone());
         Ok((entry, answer))

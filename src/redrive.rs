@@ -118,12 +118,12 @@ async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter, replayed: bool) -> 
     let from = state_of(parked.state.kind);
     let finish = |end| Finish { replayed, ..Finish::new(parked.letter.id, not_by_itself(from, end)) };
     let origin = Origin::Redrive(parked.letter.id);
-    let entry = match gateway.live.take_on(parked.letter.to_call(), origin, DEADLINE) {
+    let entry = match gateway.take_on(parked.letter.to_call(), origin, DEADLINE) {
         Ok((entry, _)) => entry,
         // Its lease ran out under it. It stays out, and writes down its end itself.
         Err(NotTaken::UnderWay) => return (Found::Open, None),
         Err(NotTaken::Full(refusal)) => {
-            let end = later(gateway, &Because::Refused(refusal));
+            let end = later(gateway, &parked.letter.to_call(), &Because::Refused(refusal));
             return (Found::Open, not_done_now(gateway.finish_letter(finish(end)).await));
         }
     };
@@ -213,7 +213,7 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState, found
                 }
                 Origin::Application => finish(claim, End::Free).await,
             }
-            (from, not_done(gateway, &because))
+            (from, not_done(gateway, call, &because))
         }
     }
 }
@@ -245,7 +245,7 @@ fn what_it_found(gateway: &Gateway, call: &AcceptedCall, because: &Because) -> F
     Found::Closed(now + refusal.retry_after(now).unwrap_or(QUEUE_PAUSE).max(SOONEST))
 }
 
-fn not_done(gateway: &Gateway, because: &Because) -> Ended {
+fn not_done(gateway: &Gateway, call: &AcceptedCall, because: &Because) -> Ended {
     let hopeless = match because {
         Because::Failed { class, .. } => matches!(class, Class::CallerError | Class::Auth),
         Because::Refused(refusal) => {
@@ -255,12 +255,12 @@ fn not_done(gateway: &Gateway, because: &Because) -> Ended {
                 || matches!(refusal.reason, Reason::Expired | Reason::Denied { .. } | Reason::CrashedTooOften { .. })
         }
     };
-    if hopeless { Ended::GivenUp { error: because.failure() } } else { later(gateway, because) }
+    if hopeless { Ended::GivenUp { error: because.failure() } } else { later(gateway, call, because) }
 }
 
-fn later(gateway: &Gateway, because: &Because) -> Ended {
+fn later(gateway: &Gateway, call: &AcceptedCall, because: &Because) -> Ended {
     let soonest = gateway.clock.wall_of(gateway.clock.now() + SOONEST);
-    Ended::Again { not_before: due_of(gateway, because).max(soonest), error: because.failure() }
+    Ended::Again { not_before: due_of(gateway, call, because).max(soonest), error: because.failure() }
 }
 
 /// Another parked call stands for the key, and is done from there. When that one is due says nothing of when it is done.

@@ -58,15 +58,14 @@ pub(crate) async fn given_up(entry: &Entry) -> Verdict {
 
 /// Waits until the effect may not begin any more.
 pub(crate) async fn not_begun(entry: &Entry) -> Verdict {
-    let expired = async {
-        match entry.begin_by {
-            Some(at) => tokio::time::sleep_until(at.into()).await,
-            None => std::future::pending().await,
-        }
+    let closed = async {
+        let Some((at, refusal)) = &entry.begin_by else { return std::future::pending().await };
+        tokio::time::sleep_until((*at).into()).await;
+        Verdict::NotDone(Because::Refused(refusal.clone()))
     };
     tokio::select! {
         biased;
-        () = expired => refused(Guard::Gateway, Reason::Expired),
+        verdict = closed => verdict,
         verdict = given_up(entry) => verdict,
     }
 }

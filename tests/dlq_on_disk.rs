@@ -155,6 +155,7 @@ fn letter(n: u128, payload: usize) -> Letter {
         expires_at: None,
         accepted_at: Timestamp::from_second(1_800_000_000).unwrap(),
         parked_at: Timestamp::from_second(1_800_000_001).unwrap(),
+        hours: None,
         first_error: Some(Failure::new(Class::Server, Some(500), "the vendor answered 500")),
     }
 }

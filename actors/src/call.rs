@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use crate::{
     credits::Credits,
+    hours::Hours,
     ids::{CallId, LaneId, OperationId, TargetId, VendorId},
+    refusal::Reason,
 };
 
 /// How long a caller waits when it does not say: the longest request timeout of the seeds (120 s) with room for one retry.
@@ -52,6 +54,8 @@ pub struct Call {
     pub deadline: Duration,
     /// The effect may not begin after this moment, in a drain or replay either; default never.
     pub expires_at: Option<Timestamp>,
+    /// The hours in which the effect may begin, in a drain or replay too; default those of the operation.
+    pub hours: Option<Hours>,
     /// What may stand in for the vendor, in this order; default the vendor's own chain.
     pub chain: Option<Vec<Step>>,
     /// What becomes of it when a guard denies it and nothing stands in; default the vendor's own choice.
@@ -73,6 +77,7 @@ impl Call {
             estimate: None,
             deadline: DEFAULT_DEADLINE,
             expires_at: None,
+            hours: None,
             chain: None,
             on_denied: None,
         }
@@ -136,6 +141,13 @@ impl Call {
     #[must_use]
     pub fn expires_at(mut self, at: Timestamp) -> Self {
         self.expires_at = Some(at);
+        self
+    }
+
+    /// Bounds the start of the effect to hours of the day, instead of the operation's own: those where the phone rings.
+    #[must_use]
+    pub fn hours(mut self, hours: Hours) -> Self {
+        self.hours = Some(hours);
         self
     }
 
@@ -228,6 +240,8 @@ pub struct AcceptedCall {
     pub estimate: Credits,
     /// No effect may begin after this.
     pub expires_at: Option<Timestamp>,
+    /// The hours in which its effect may begin, if not the operation's own.
+    pub hours: Option<Hours>,
     /// When it was accepted.
     pub accepted_at: Timestamp,
     /// What may stand in for the vendor, if not the vendor's own chain. Not written down: nothing stands in for a parked call.
@@ -247,6 +261,26 @@ impl AcceptedCall {
         Some(if by_operation { IdempotencyKey(self.id.to_string().into()) } else { key.clone() })
     }
 
+    /// Why its effect may not begin at a moment of the calendar, and when it may again. `usual`: the operation's own hours.
+    pub fn closed(&self, usual: Option<&Hours>, at: Timestamp) -> Option<(Reason, Option<Timestamp>)> {
+        if self.expires_at.is_some_and(|end| end <= at) {
+            return Some((Reason::Expired, None));
+        }
+        let hours = self.hours.as_ref().or(usual).filter(|hours| !hours.is_open(at))?;
+        Some((Reason::OutsideHours { hours: hours.to_string().into() }, hours.next_opening(at)))
+    }
+
+    /// The first moment from `at` on at which its effect may not begin any more.
+    pub fn closes(&self, usual: Option<&Hours>, at: Timestamp) -> Option<Timestamp> {
+        let closing = self.hours.as_ref().or(usual).and_then(|hours| hours.next_closing(at));
+        self.expires_at.into_iter().chain(closing).min()
+    }
+
+    /// The first moment from `at` on that is within its hours; `at` where it has none.
+    pub fn opens(&self, usual: Option<&Hours>, at: Timestamp) -> Timestamp {
+        self.hours.as_ref().or(usual).and_then(|hours| hours.next_opening(at)).unwrap_or(at)
+    }
+
     /// A call on the lane `normal` with no target, key, tenant or estimate. The gateway fills in the
     /// rest by `..`, and so does a record that is read back.
     pub fn new(id: CallId, vendor: VendorId, operation: OperationId, payload: Value, accepted_at: Timestamp) -> Self {
@@ -261,6 +295,7 @@ impl AcceptedCall {
             tenant: None,
             estimate: Credits::ZERO,
             expires_at: None,
+            hours: None,
             accepted_at,
             chain: None,
             on_denied: None,

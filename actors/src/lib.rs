@@ -28,6 +28,7 @@ pub mod fallback;
 pub mod faults;
 pub mod grant;
 pub mod health;
+pub mod hours;
 pub mod idempotency;
 pub mod ids;
 #[cfg(feature = "runtime")]

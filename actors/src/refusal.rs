@@ -196,6 +196,12 @@ pub enum Reason {
     /// The effect may not begin any more.
     #[error("expired before it could begin")]
     Expired,
+    /// It is not the time of the day for it.
+    #[error("outside of the hours in which it may begin ({hours}): come back when they begin")]
+    OutsideHours {
+        /// The hours, in words.
+        hours: Arc<str>,
+    },
     /// The caller's deadline passed before anything was sent.
     #[error("the caller's deadline of {limit:?} passed before anything was sent")]
     Deadline {

@@ -14,6 +14,7 @@ mod fallbacks;
 mod functions;
 mod guardrails;
 mod guards;
+mod hours;
 mod letters;
 mod limits;
 mod retries;

@@ -121,14 +121,16 @@ impl Handler<Hop<Ticket>> for ClientActor {
         if !ticket.is_wanted(self.parts.clock.now()) {
             return;
         }
-        // Asked here again, by the calendar: it may have waited long, and the calendar may have stepped.
-        if ticket.call().expires_at.is_some_and(|at| at <= self.parts.clock.wall()) {
-            return ticket.refuse(Refusal::new(Guard::Client, Reason::Expired));
-        }
         let (operation, way) = match self.prepare(&ticket) {
             Ok(prepared) => prepared,
             Err(refusal) => return ticket.refuse(refusal),
         };
+        // Asked here again, by the calendar: it may have waited long, and the calendar may have stepped.
+        let clock = &self.parts.clock;
+        if let Some((reason, opens)) = ticket.call().closed(operation.hours.as_ref(), clock.wall()) {
+            let retry_at = opens.map(|at| clock.instant_of(at));
+            return ticket.refuse(Refusal { retry_at, ..Refusal::new(Guard::Client, reason) });
+        }
         let begun = self.inc.commit(Client::decide_begin, |client, grant| {
             client.apply_begin(grant);
             grant

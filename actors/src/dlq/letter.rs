@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::{
     call::{AcceptedCall, IdempotencyKey},
     credits::Credits,
+    hours::Hours,
     ids::{CallId, LaneId, LetterId, NameError, OperationId, TargetId, VendorId},
     outcome::{Class, cut},
 };
@@ -108,6 +109,8 @@ pub struct Letter {
     pub holds_slot: bool,
     /// No effect may begin after this.
     pub expires_at: Option<Timestamp>,
+    /// The hours in which its effect may begin, if not the operation's own.
+    pub hours: Option<Hours>,
     /// When the call was accepted.
     pub accepted_at: Timestamp,
     /// When it was parked.
@@ -133,6 +136,7 @@ impl Letter {
             fallback: call.chain.as_ref().is_none_or(|chain| !chain.is_empty()),
             holds_slot: call.holds_slot,
             expires_at: call.expires_at,
+            hours: call.hours.clone(),
             accepted_at: call.accepted_at,
             parked_at,
             first_error: Some(first_error),
@@ -149,6 +153,7 @@ impl Letter {
             tenant: self.tenant.clone(),
             estimate: self.estimate,
             expires_at: self.expires_at,
+            hours: self.hours.clone(),
             chain: (!self.fallback).then(|| [].into()),
             holds_slot: self.holds_slot,
             ..AcceptedCall::new(self.call, vendor, operation, self.payload.clone(), self.accepted_at)

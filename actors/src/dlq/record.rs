@@ -1,6 +1,8 @@
 //! Letters as bytes: a version byte, then a frozen struct. A field is never added to a frozen struct: a new version is.
 
-use jiff::Timestamp;
+use std::collections::BTreeSet;
+
+use jiff::{Timestamp, civil::Time};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -8,6 +10,7 @@ use super::{Attempt, Failure, Kind, Letter, LetterState};
 use crate::{
     call::IdempotencyKey,
     credits::Credits,
+    hours::{Day, Hours},
     ids::{CallId, LaneId, LetterId, OperationId, TargetId, VendorId},
     outcome::Class,
 };
@@ -68,6 +71,29 @@ struct LetterV2 {
     accepted_at_ms: i64,
     parked_at_ms: i64,
     first_error: Option<FailureV2>,
+    hours: Option<HoursV2>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct HoursV2 {
+    time_zone: String,
+    from: Time,
+    until: Time,
+    days: BTreeSet<Day>,
+}
+
+impl From<HoursV2> for Hours {
+    fn from(v2: HoursV2) -> Self {
+        let HoursV2 { time_zone, from, until, days } = v2;
+        Self { time_zone, from, until, days }
+    }
+}
+
+impl From<&Hours> for HoursV2 {
+    fn from(hours: &Hours) -> Self {
+        let Hours { time_zone, from, until, days } = hours.clone();
+        Self { time_zone, from, until, days }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -108,6 +134,7 @@ impl From<LetterV1> for LetterV2 {
             accepted_at_ms: v1.accepted_at_ms,
             parked_at_ms: v1.parked_at_ms,
             first_error: None,
+            hours: None,
         }
     }
 }
@@ -219,6 +246,7 @@ pub(super) fn encode_letter(letter: &Letter) -> Result<Vec<u8>, RecordError> {
         accepted_at_ms: letter.accepted_at.as_millisecond(),
         parked_at_ms: letter.parked_at.as_millisecond(),
         first_error: letter.first_error.as_ref().map(Into::into),
+        hours: letter.hours.as_ref().map(Into::into),
     };
     encode(V2, &record)
 }
@@ -246,6 +274,7 @@ pub(super) fn decode_letter(bytes: &[u8]) -> Result<Letter, RecordError> {
         accepted_at: time(v2.accepted_at_ms)?,
         parked_at: time(v2.parked_at_ms)?,
         first_error: v2.first_error.map(Into::into),
+        hours: v2.hours.map(Into::into),
     })
 }
 

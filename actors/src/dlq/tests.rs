@@ -232,6 +232,7 @@ fn letter(n: u128) -> Letter {
         accepted_at: Timestamp::from_second(1_799_999_000).unwrap(),
         parked_at: Timestamp::from_second(1_800_000_000 + n as i64).unwrap(),
         first_error: Some(Failure::new(Class::Server, Some(500), "words")),
+        hours: None,
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     credits::Credits,
     faults::Faults,
+    hours::Hours,
     ids::{GroupId, MeterId},
     outcome::Class,
 };
@@ -124,6 +125,8 @@ pub struct Operation {
     /// From the first byte to the whole answer, up to an hour; default 30 s (the seeds).
     #[serde(with = "crate::duration")]
     pub timeout: Duration,
+    /// The hours in which its effect may begin, in a queue's drain and a replay too; default always.
+    pub hours: Option<Hours>,
     /// How it may be repeated; default never, of a GET too: many vendors charge for a look-up.
     pub repeat: Repeat,
     /// Where its key comes from; default the content.
@@ -186,6 +189,7 @@ impl Operation {
             path: path.into(),
             group: None,
             timeout: timeout::REQUEST,
+            hours: None,
             repeat: Repeat::Never,
             key_source: KeySource::Content,
             key_carrier: KeyCarrier::None,
@@ -226,6 +230,9 @@ impl Operation {
             format!("{:?} is not within 1ms..=1h", self.timeout)
         });
         path::check(&self.path, faults);
+        if let Some(hours) = &self.hours {
+            hours.check(&mut faults.under("hours"));
+        }
         faults.require((1..=16 << 20).contains(&self.payload_max_bytes), "payload_max_bytes", || {
             format!("{} is not within 1..=16777216", self.payload_max_bytes)
         });

@@ -33,12 +33,13 @@ fn letter() -> Letter {
         accepted_at: at(1_800_000_000_000),
         parked_at: at(1_800_000_000_456),
         first_error: Some(Failure::new(Class::Connect, None, "no connection")),
+        hours: Some(Hours::between("America/New_York", "09:00", "17:30").unwrap().on(Day::WORKDAYS)),
     }
 }
 
 /// The letter as version 1 knew it.
 fn letter_v1() -> Letter {
-    Letter { target: None, first_error: None, ..letter() }
+    Letter { target: None, first_error: None, hours: None, ..letter() }
 }
 
 /// The state in the newest fixture.
@@ -198,6 +199,16 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn any_hours()(
+        time_zone in name(),
+        (from, until) in (0i8..24, 0i8..24),
+        days in proptest::collection::btree_set(proptest::sample::select(&Day::ALL), 0..7),
+    ) -> Hours {
+        Hours { time_zone, from: Time::constant(from, 30, 1, 5), until: Time::constant(until, 0, 0, 0), days }
+    }
+}
+
+prop_compose! {
     fn any_letter()(
         (id, call, estimate) in any::<(u128, u128, u64)>(),
         (vendor, operation, target, lane) in (name(), name(), proptest::option::of(name()), name()),
@@ -206,6 +217,7 @@ prop_compose! {
         (fallback, holds_slot) in any::<(bool, bool)>(),
         (expires_at, accepted_at, parked_at) in (proptest::option::of(moment()), moment(), moment()),
         first_error in proptest::option::of(any_failure()),
+        hours in proptest::option::of(any_hours()),
     ) -> Letter {
         Letter {
             id: LetterId(Uuid::from_u128(id)),
@@ -224,6 +236,7 @@ prop_compose! {
             accepted_at,
             parked_at,
             first_error,
+            hours,
         }
     }
 }
