@@ -9,7 +9,9 @@ use std::{fmt, time::Duration};
 
 use axum::{Json, Router, routing::post};
 use mainstay::{
-    Answer, Call, CallError, Completion, Credits, Handle, Snapshot, settings,
+    Answer, Call, CallError, Completion, Credits, Handle, Snapshot,
+    actors::dlq::Filter,
+    settings,
     testing::{ClayConfig, Episode, Fault, Script, Simulator, SimulatorConfig, Spread, Vendor},
 };
 use serde_json::{Value, json};
@@ -18,7 +20,7 @@ use serde_json::{Value, json};
 const CONFIGURATION: &str = r#"
 [vendors.clay]
 profile = { clay = { webhook = "CLAY", timeout = "300ms" } }
-budget = { daily_limit = 20 }
+budget = { daily_limit = 25 }
 retry = { attempts_max = 1 }
 breaker = { streak = { failures = 2, open_for = "500ms" } }
 fallback = { cache = { key = "/domain" } }
@@ -95,8 +97,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     println!("Clay is back:");
     vendors.set_script(Script::default())?;
-    let now = until(&mainstay, |now| now.calls.queued == 0 && spent(now) == Credits::whole(15)).await;
-    println!("queued: {}, unclear: {}, dead: {}", now.calls.queued, now.calls.unknown, now.calls.dead_lettered);
+    until(&mainstay, |now| now.calls.queued == 0 && spent(now) == Credits::whole(15)).await;
+    let report = mainstay.dead_letters().replay(Filter::default()).run().await?;
+    println!("dead letters: {} of {} done", report.succeeded, report.chosen);
+    let calls = until(&mainstay, |now| spent(now) == Credits::whole(20)).await.calls;
+    println!("left: {} waiting, {} unclear, {} dead", calls.queued, calls.unknown, calls.dead_lettered);
     lead("Fay", "bolts.example").await;
     let rows = vendors.totals().clay;
     println!("rows at Clay: {}, of them twice: {}", rows.effects, rows.duplicate_effects);
