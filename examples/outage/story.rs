@@ -102,6 +102,10 @@ impl Story {
         VendorConfig::retell("retell", workspace).daily_limit(Credits::whole(RETELL_LIMIT)).with(|config| {
             config.gate.rate = Some(Rate { per_second: RETELL_RATE.0, burst: RETELL_RATE.1 });
             config.budget.time_zone = zone_of_noon();
+            // Its own list of calls may take five minutes; here the breaker's window is of seconds.
+            for operation in config.profile.iter_mut().flat_map(|profile| profile.operations.values_mut()) {
+                operation.timeout = operation.timeout.min(RETELL_TIMEOUT);
+            }
             shorten(&mut config.breaker, RETELL_OPEN);
             config.letters = letters();
         })
