@@ -20,15 +20,16 @@ use mainstay_actors::{
     dlq::LetterConfig,
     fallback::{CacheConfig, FallbackConfig, LocalFn},
     faults::Faults,
+    health::ProbeConfig,
     idempotency::IdempotencyConfig,
     ids::{MeterId, NameError, TargetId},
     meter::Period,
     profile::{Clay, ClayApi, Profile, ProfileSpec, Retell, Target, timeout},
 };
-use reqwest::Url;
-use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::plan;
 
 pub use runtime::{RedriveConfig, RuntimeConfig};
 
@@ -66,6 +67,8 @@ pub struct VendorConfig {
     pub fallback: FallbackConfig,
     /// How often its parked calls are tried by themselves, and when.
     pub letters: LetterConfig,
+    /// How it is asked whether it is there; default not at all.
+    pub probe: Option<ProbeConfig>,
     /// The application's own stand-in.
     pub local: Option<LocalFn>,
     /// The wire; default HTTP.
@@ -92,6 +95,7 @@ impl VendorConfig {
             keys: IdempotencyConfig::default(),
             fallback: FallbackConfig::default(),
             letters: LetterConfig::patterns(),
+            probe: None,
             local: None,
             transport: None,
             functions: BTreeMap::new(),
@@ -244,6 +248,13 @@ impl VendorConfig {
         self
     }
 
+    /// Asks the vendor once a minute whether it is there, by an operation that is free: health tells the answer.
+    #[must_use]
+    pub fn probe(mut self, operation: &str) -> Self {
+        self.probe = Some(ProbeConfig::by(operation));
+        self
+    }
+
     /// Stands in for the vendor, where the chain has the step `local`. `None` from it means that it cannot either.
     #[must_use]
     pub fn local(mut self, stand_in: impl Fn(&Value) -> Option<Value> + Send + Sync + 'static) -> Self {
@@ -292,7 +303,7 @@ impl VendorConfig {
         match &self.profile {
             Ok(profile) => {
                 profile.check(&mut faults.under("profile"));
-                check_addresses(profile, &mut faults.under("profile"));
+                plan::check_addresses(profile, &mut faults.under("profile"));
             }
             Err(error) => faults.require(false, "name", || error.to_string()),
         }
@@ -329,6 +340,9 @@ impl VendorConfig {
     /// What is wrong only in combination.
     fn check_together(&self, faults: &mut Faults) {
         let Ok(profile) = &self.profile else { return };
+        if let Some(probe) = &self.probe {
+            probe.check(&profile.operations, &mut faults.under("probe"));
+        }
         let known: BTreeSet<_> = profile.every_operation().map(|(id, _)| id.as_str()).collect();
         for name in self.functions.keys() {
             faults.require(known.contains(name.as_str()), "functions", || {
@@ -366,24 +380,6 @@ impl VendorConfig {
         for name in of_targets.flat_map(|limit| limit.own.keys()) {
             let known = profile.targets.keys().any(|target| target.as_str() == name);
             faults.require(known, "budget.limits", || format!("own.{name}: no target has this name"));
-        }
-    }
-}
-
-/// The profile's own rules know the scheme only. Whether the rest is an address, the HTTP client would find out at the first
-/// call.
-fn check_addresses(profile: &Profile, faults: &mut Faults) {
-    for place in profile.places() {
-        let (Some(address), Some(operations)) = (profile.address(place), profile.operations_at(place)) else {
-            continue;
-        };
-        let base = address.base_url.expose_secret();
-        let is_address = |path: &str| Url::parse(&format!("{}{path}", base.trim_end_matches('/'))).is_ok();
-        let fine = !base.starts_with("http") || operations.values().all(|operation| is_address(&operation.path));
-        let problem = || "is no address (not shown: it may be a secret)".into();
-        match place {
-            None => faults.require(fine, "base_url", problem),
-            Some(target) => faults.under("targets").under(target.as_str()).require(fine, "base_url", problem),
         }
     }
 }

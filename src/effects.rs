@@ -16,7 +16,8 @@ use mainstay_actors::{
     dlq::LetterId,
     fact::{Fact, FactSink},
     grant::Ending,
-    ids::CallId,
+    health::Callbacks,
+    ids::{CallId, VendorId},
     profile::Ended,
     ticket::Lease,
 };
@@ -53,23 +54,46 @@ struct Open {
     kind: Kind,
     /// `None` when the attempt loop was lost with it: its grants have reported for themselves.
     lease: Option<Lease>,
+    since: Instant,
     due: Instant,
     /// Who waits for its end hears it here.
     told: Option<watch::Sender<Option<Completion>>>,
+}
+
+/// What one vendor took on.
+#[derive(Default)]
+struct Book {
+    acknowledged: u64,
+    owed: BTreeSet<(Instant, CallId)>,
 }
 
 #[derive(Default)]
 struct Table {
     open: BTreeMap<CallId, Open>,
     due: BTreeSet<(Instant, CallId)>,
+    books: BTreeMap<VendorId, Book>,
     early: BTreeMap<CallId, Completion>,
     overdue: u64,
 }
 
 impl Table {
+    fn put(&mut self, open: Open) {
+        let call = open.call.id;
+        self.due.insert((open.due, call));
+        if open.kind == Kind::Accepted {
+            let book = self.books.entry(open.call.vendor.clone()).or_default();
+            book.acknowledged += 1;
+            book.owed.insert((open.since, call));
+        }
+        self.open.insert(call, open);
+    }
+
     fn take(&mut self, call: CallId) -> Option<Open> {
         let open = self.open.remove(&call)?;
         self.due.remove(&(open.due, call));
+        if let Some(book) = self.books.get_mut(&open.call.vendor) {
+            book.owed.remove(&(open.since, call));
+        }
         Some(open)
     }
 }
@@ -111,9 +135,8 @@ impl OpenEffects {
             }
             return;
         }
-        let due = self.clock.now() + within;
-        table.due.insert((due, call.id));
-        table.open.insert(call.id, Open { call: call.clone(), kind, lease, due, told: None });
+        let since = self.clock.now();
+        table.put(Open { call: call.clone(), kind, lease, since, due: since + within, told: None });
         drop(table);
         drop(earlier);
         self.changed.notify_one();
@@ -195,6 +218,14 @@ impl OpenEffects {
         (table.open.len(), table.overdue)
     }
 
+    /// What a vendor took on and owes.
+    pub(crate) fn callbacks(&self, vendor: &VendorId) -> Callbacks {
+        let table = self.table.lock();
+        let Some(Book { acknowledged, owed }) = table.books.get(vendor) else { return Callbacks::default() };
+        let oldest = owed.first().map(|(since, _)| *since);
+        Callbacks { acknowledged: *acknowledged, owed: owed.len() as u64, oldest }
+    }
+
     /// Lets go of what is overdue, for ever.
     pub(crate) async fn sweep(&self) {
         loop {
@@ -216,14 +247,13 @@ impl OpenEffects {
             let mut table = self.table.lock();
             let Some((due, call)) = table.due.first().copied().filter(|(due, _)| *due <= now) else { return };
             table.due.remove(&(due, call));
-            let Some(mut open) = table.open.remove(&call) else { continue };
-            if matches!(open.kind, Kind::Unknown(_)) {
-                if let Some(lease) = &mut open.lease {
-                    lease.release_slots();
-                }
-                table.open.insert(call, open);
+            if let Some(open) = table.open.get_mut(&call)
+                && matches!(open.kind, Kind::Unknown(_))
+            {
+                open.lease.iter_mut().for_each(Lease::release_slots);
                 continue;
             }
+            let Some(open) = table.take(call) else { continue };
             table.overdue += 1;
             drop(table);
             let vendor = open.call.vendor.clone();

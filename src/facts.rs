@@ -59,7 +59,11 @@ impl FactBus {
 fn is_rare(fact: &Fact) -> bool {
     !matches!(
         fact,
-        Fact::AttemptEnded { .. } | Fact::CallEnded { .. } | Fact::Refused { .. } | Fact::LettersCounted { .. }
+        Fact::AttemptEnded { .. }
+            | Fact::CallEnded { .. }
+            | Fact::Refused { .. }
+            | Fact::LettersCounted { .. }
+            | Fact::Probed { .. }
     )
 }
 

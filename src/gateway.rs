@@ -43,7 +43,7 @@ pub const KEY_MAX_BYTES: usize = 255;
 pub(crate) struct Gateway {
     pub(crate) routes: BTreeMap<VendorId, Route>,
     pub(crate) dlq: Addr<DlqActor>,
-    pub(crate) effects: OpenEffects,
+    pub(crate) effects: Arc<OpenEffects>,
     pub(crate) tally: Tally,
     pub(crate) facts: FactBus,
     pub(crate) clock: Clock,

@@ -6,6 +6,7 @@ use actix::Addr;
 use mainstay_actors::{
     call::Call,
     fact::Event,
+    health::HealthSnapshot,
     ids::{CallId, VendorId},
     refusal::Refusal,
 };
@@ -119,6 +120,11 @@ impl Handle {
     /// Everything that can be seen, put together from what the actors last published. Asks no worker.
     pub fn snapshot(&self) -> Snapshot {
         self.core.look.snapshot()
+    }
+
+    /// How each vendor is doing, and why: what the health actor last published. Asks no worker, and no vendor.
+    pub fn health(&self) -> HealthSnapshot {
+        (*self.core.look.health.get()).clone()
     }
 
     /// Every fact from now on. A slow reader misses some, and sees the gap in `seq`.

@@ -30,6 +30,7 @@ mod net;
 mod payload;
 mod placement;
 mod plan;
+mod probe;
 mod redrive;
 mod restore;
 mod route;

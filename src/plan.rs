@@ -8,6 +8,9 @@ use mainstay_actors::{
     profile::Profile,
 };
 
+use reqwest::Url;
+use secrecy::ExposeSecret;
+
 use crate::config::{RuntimeConfig, VendorConfig};
 
 /// How many vendors one runtime serves. They are labels of every metric.
@@ -40,5 +43,23 @@ impl Plan {
             faults.require(!twice, &name, || "this name is given twice".into());
         }
         faults.into_result().map(|()| Self { runtime, vendors: known })
+    }
+}
+
+/// The profile's own rules know the scheme only. Whether the rest is an address, the HTTP client would find out at the first
+/// call.
+pub(crate) fn check_addresses(profile: &Profile, faults: &mut Faults) {
+    for place in profile.places() {
+        let (Some(address), Some(operations)) = (profile.address(place), profile.operations_at(place)) else {
+            continue;
+        };
+        let base = address.base_url.expose_secret();
+        let is_address = |path: &str| Url::parse(&format!("{}{path}", base.trim_end_matches('/'))).is_ok();
+        let fine = !base.starts_with("http") || operations.values().all(|operation| is_address(&operation.path));
+        let problem = || "is no address (not shown: it may be a secret)".into();
+        match place {
+            None => faults.require(fine, "base_url", problem),
+            Some(target) => faults.under("targets").under(target.as_str()).require(fine, "base_url", problem),
+        }
     }
 }

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use mainstay_actors::{
     call::AcceptedCall,
-    dlq::{Filter, Kind, LetterId, ParkedLetter},
-    fact::FinalState,
-    idempotency::{End, FoundKey, KeyReport, fingerprint},
-    ids::CallId,
+    dlq::{Dlq, Filter, Kind, LetterId, ParkedLetter},
+    fact::{FinalState, LetterCounts},
+    idempotency::{self, End, FoundKey, IdempotencyConfig, KeyReport, fingerprint},
+    ids::{CallId, VendorId},
     outcome::Effect,
 };
 use serde_json::Value;
@@ -17,9 +17,36 @@ use crate::{
     answer::{Because, Shared},
     asking, effects,
     endings::UNKNOWN_HOLDS,
+    error::StartError,
     gateway::Gateway,
     letters::{DeadLetters, LettersError},
+    plan::Plan,
+    store::StoreHandle,
 };
+
+/// The keys of an earlier process. Those of a vendor that is not configured any more live as long as any by default.
+pub(crate) async fn load_keys(plan: &Plan, store: &StoreHandle) -> Result<Vec<FoundKey>, StartError> {
+    let usual = IdempotencyConfig::default().keep;
+    let keep = |vendor: &VendorId| plan.vendors.get(vendor).map_or(usual, |(_, config)| config.keys.keep);
+    Ok(idempotency::load(store, plan.runtime.clock.wall(), keep).await?)
+}
+
+/// Calls of earlier processes that are parked: they are somewhere too.
+pub(crate) fn inherited<'a>(
+    parked: &Dlq,
+    vendors: impl Iterator<Item = &'a VendorId>,
+) -> Vec<(VendorId, LetterCounts)> {
+    vendors.map(|vendor| (vendor.clone(), parked.counts(vendor))).collect()
+}
+
+/// Each vendor's own.
+pub(crate) fn by_vendor(keys: Vec<FoundKey>) -> BTreeMap<VendorId, Vec<FoundKey>> {
+    let mut by_vendor = BTreeMap::<VendorId, Vec<FoundKey>>::new();
+    for found in keys {
+        by_vendor.entry(found.vendor().clone()).or_default().push(found);
+    }
+    by_vendor
+}
 
 /// Calls whose key was claimed when their process died, and of which nothing else is known: they may have happened. What of
 /// them is left can hear their end.

@@ -13,7 +13,7 @@ use mainstay_actors::{
     dlq::{Dlq, DlqActor, DlqParts, DlqSnapshot, Kind},
     fact::{Event, LetterCounts},
     health::{Health, HealthActor, HealthParts, HealthSnapshot, LettersFound},
-    idempotency::{self, FoundKey, IdempotencyConfig},
+    idempotency::FoundKey,
     ids::{ActorId, VendorId},
     kernel::{Door, Published, Vault, Worker},
     store::Store,
@@ -27,7 +27,6 @@ use crate::{
     api::{ApiActor, Home},
     builder::Builder,
     completions::DLQ,
-    config::RedriveConfig,
     debug::{DebugActor, Look, VendorLook},
     effects::OpenEffects,
     error::StartError,
@@ -38,6 +37,7 @@ use crate::{
     live::LiveCalls,
     placement::Places,
     plan::Plan,
+    probe::Prober,
     redrive, restore,
     route::Route,
     store::{MemoryStore, SledStore, StoreHandle},
@@ -105,7 +105,7 @@ impl Runtime {
         let places = Places::open(plan.runtime.placement)?;
         let (store, store_thread) = open_store(&plan).await?;
         let parked = DlqActor::load(&store, &plan.runtime.dlq).await?;
-        let keys = load_keys(&plan, &store).await?;
+        let keys = restore::load_keys(&plan, &store).await?;
         let interrupted = restore::Interrupted::among(&keys);
         let any = !parked.is_empty() || !interrupted.is_empty();
         let starting = Starting::new(&plan, places, store, store_thread);
@@ -113,7 +113,7 @@ impl Runtime {
         if any {
             restore::restore(&core.gateway, interrupted).await?;
         }
-        core.begin_redrive(plan.runtime.redrive.clone(), wake);
+        core.begin(redrive::redrive_for_ever(core.gateway.clone(), plan.runtime.redrive.clone(), wake));
         Ok(Self { core })
     }
 }
@@ -130,28 +130,8 @@ async fn open_store(plan: &Plan) -> Result<(StoreHandle, Option<JoinHandle<()>>)
     Ok((store, Some(thread)))
 }
 
-/// The keys of an earlier process. Those of a vendor that is not configured any more live as long as any by default.
-async fn load_keys(plan: &Plan, store: &StoreHandle) -> Result<Vec<FoundKey>, StartError> {
-    let usual = IdempotencyConfig::default().keep;
-    let keep = |vendor: &VendorId| plan.vendors.get(vendor).map_or(usual, |(_, config)| config.keys.keep);
-    Ok(idempotency::load(store, plan.runtime.clock.wall(), keep).await?)
-}
-
-/// Calls of earlier processes that are parked: they are somewhere too.
-fn inherited<'a>(parked: &Dlq, vendors: impl Iterator<Item = &'a VendorId>) -> Vec<(VendorId, LetterCounts)> {
-    vendors.map(|vendor| (vendor.clone(), parked.counts(vendor))).collect()
-}
-
-fn by_vendor(keys: Vec<FoundKey>) -> BTreeMap<VendorId, Vec<FoundKey>> {
-    let mut by_vendor = BTreeMap::<VendorId, Vec<FoundKey>>::new();
-    for found in keys {
-        by_vendor.entry(found.vendor().clone()).or_default().push(found);
-    }
-    by_vendor
-}
-
-/// The way into each vendor, and the way to see it.
-type Vendors = (BTreeMap<VendorId, Route>, BTreeMap<VendorId, VendorLook>);
+/// The way into each vendor, the way to see it, and who asks whether it is there.
+type Vendors = (BTreeMap<VendorId, Route>, BTreeMap<VendorId, VendorLook>, Vec<Prober>);
 
 /// A runtime in the making.
 struct Starting<'a> {
@@ -176,10 +156,11 @@ impl<'a> Starting<'a> {
 
     fn assemble(self, parked: Dlq, keys: Vec<FoundKey>) -> Result<(Arc<Core>, Arc<Notify>), StartError> {
         let worker = self.places.own();
-        let inherited = inherited(&parked, self.plan.vendors.keys());
+        let inherited = restore::inherited(&parked, self.plan.vendors.keys());
         let (dlq, parked_shown, wake) = self.dlq(parked, &worker);
-        let (health, letters_to_health) = self.health(&worker);
-        let (routes, looks) = self.vendors(keys)?;
+        let effects = Arc::new(OpenEffects::new(self.kit.clock.clone(), self.kit.facts.clone()));
+        let (health, letters_to_health) = self.health(&worker, effects.clone());
+        let (routes, looks, probers) = self.vendors(keys)?;
         let api = self.api(&worker);
         let debug = self.debug(&worker);
         let runtime = &self.plan.runtime;
@@ -188,7 +169,7 @@ impl<'a> Starting<'a> {
             routes,
             dlq,
             live: LiveCalls::new(clock.clone(), runtime.live_max),
-            effects: OpenEffects::new(clock.clone(), facts.clone()),
+            effects: effects.clone(),
             tally: Tally::default(),
             facts,
             clock,
@@ -208,7 +189,12 @@ impl<'a> Starting<'a> {
             let _ = letters_to_health.pass(LettersFound { vendor, letters });
         }
         let look = Look { gateway: gateway.clone(), vendors: looks, health, parked: parked_shown };
-        Ok((self.run(gateway, look, api, debug)?, wake))
+        let core = self.run(gateway, look, api, debug)?;
+        core.begin(async move { effects.sweep().await });
+        let of_journal = core.gateway.clone();
+        core.begin(async move { of_journal.journal.sum_up().await });
+        probers.into_iter().for_each(|prober| core.begin(prober.ask_for_ever()));
+        Ok((core, wake))
     }
 
     fn dlq(&self, state: Dlq, worker: &Worker) -> (Addr<DlqActor>, Published<DlqSnapshot>, Arc<Notify>) {
@@ -231,11 +217,12 @@ impl<'a> Starting<'a> {
         (vault.address().clone(), shown, wake)
     }
 
-    fn health(&self, worker: &Worker) -> (Published<HealthSnapshot>, Door<LettersFound>) {
+    fn health(&self, worker: &Worker, effects: Arc<OpenEffects>) -> (Published<HealthSnapshot>, Door<LettersFound>) {
         let shown = Published::<HealthSnapshot>::default();
         let vendors: Vec<VendorId> = self.plan.vendors.keys().cloned().collect();
         let state = Health::new(self.plan.runtime.health.clone(), vendors, self.kit.clock.now());
-        let parts = HealthParts { clock: self.kit.clock.clone(), shown: shown.clone() };
+        let callbacks = Arc::new(move |vendor: &VendorId| effects.callbacks(vendor));
+        let parts = HealthParts { clock: self.kit.clock.clone(), callbacks, shown: shown.clone() };
         let launch = self.kit.launch(self.own, "runtime/health".into(), worker);
         let vault = Vault::new(launch, state, move |inc| HealthActor::new(inc, parts.clone()));
         self.kit.adopt(self.own, &vault);
@@ -248,16 +235,17 @@ impl<'a> Starting<'a> {
     }
 
     fn vendors(&self, keys: Vec<FoundKey>) -> Result<Vendors, StartError> {
-        let mut keys = by_vendor(keys);
-        let (mut routes, mut looks) = (BTreeMap::new(), BTreeMap::new());
+        let mut keys = restore::by_vendor(keys);
+        let (mut routes, mut looks, mut probers) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         for (n, (id, (profile, config))) in self.plan.vendors.iter().enumerate() {
             let found = keys.remove(id).unwrap_or_default();
             let keys = KeptKeys { store: Arc::new(self.store.clone()), found };
             let wired = wire_vendor(&self.kit, profile.clone(), config, &self.places.vendor(n), keys)?;
             routes.insert(id.clone(), wired.route);
             looks.insert(id.clone(), wired.look);
+            probers.extend(wired.prober);
         }
-        Ok((routes, looks))
+        Ok((routes, looks, probers))
     }
 
     fn api(&self, worker: &Worker) -> Addr<ApiActor> {
@@ -299,11 +287,6 @@ impl<'a> Starting<'a> {
         };
         alerts::start(&gateway, runtime.alerts.clone())?;
         tree.launch_all();
-        let tasks = self.places.tasks();
-        let of_sweep = gateway.clone();
-        tasks.spawn(Box::pin(async move { of_sweep.live.until_stopped(of_sweep.effects.sweep()).await }));
-        let of_journal = gateway.clone();
-        tasks.spawn(Box::pin(async move { of_journal.live.until_stopped(of_journal.journal.sum_up()).await }));
         let held = Held { _watchdog: watchdog, places: self.places, store_thread: self.store_thread };
         let core = Arc::new(Core {
             gateway,
@@ -323,12 +306,10 @@ impl<'a> Starting<'a> {
 }
 
 impl Core {
-    fn begin_redrive(&self, config: RedriveConfig, wake: Arc<Notify>) {
+    /// Begins one of the runtime's own tasks; it ends with the runtime.
+    fn begin(&self, task: impl Future<Output = ()> + Send + 'static) {
         let gateway = self.gateway.clone();
-        self.gateway.tasks.spawn(Box::pin(async move {
-            let again = redrive::redrive_for_ever(gateway.clone(), config, wake);
-            gateway.live.until_stopped(again).await;
-        }));
+        self.gateway.tasks.spawn(Box::pin(async move { gateway.live.until_stopped(task).await }));
     }
 
     pub(crate) fn debug_http(&self) -> Option<std::net::SocketAddr> {

@@ -34,6 +34,7 @@ use crate::{
     facts::FactBus,
     guards::GuardsSnapshot,
     placement::Places,
+    probe::Prober,
     route::Route,
     supervision::{ChildSpec, Intensity, SupervisorKey, SupervisorSpec, Tree},
 };
@@ -100,6 +101,7 @@ impl Kit {
 pub(crate) struct Wired {
     pub(crate) route: Route,
     pub(crate) look: VendorLook,
+    pub(crate) prober: Option<Prober>,
 }
 
 /// Where keys are kept, and those of one vendor that an earlier process left behind.
@@ -215,7 +217,7 @@ impl Wiring<'_> {
             gate: gate.shown,
             breakers: breakers.values().map(|(ends, _)| ends.shown.clone()).collect(),
             budget: budget.shown,
-            client,
+            client: client.shown.clone(),
             keys: keys_shown,
             fallback: cache_shown,
         };
@@ -234,6 +236,6 @@ impl Wiring<'_> {
             controls,
             retries: RetryBudget::new(self.profile.retry.budget, self.kit.clock.now()).into(),
         };
-        Ok(Wired { route, look })
+        Ok(Wired { route, look, prober: self.prober(client) })
     }
 }

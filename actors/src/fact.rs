@@ -281,6 +281,17 @@ pub enum Fact {
         /// What it cost, where that was said.
         cost: Option<Credits>,
     },
+    /// A vendor was asked whether it is there, beside the application's own calls.
+    Probed {
+        /// The vendor.
+        vendor: VendorId,
+        /// The free operation it was asked by.
+        operation: OperationId,
+        /// Whether it works, and lets us in.
+        works: bool,
+        /// What it said, in words.
+        detail: Arc<str>,
+    },
     /// The end of an accepted call did not come in time.
     CallbackOverdue {
         /// The vendor.

@@ -25,7 +25,7 @@
 //! `[runtime]` has everything that is not one vendor's ([`RuntimeConfig`](crate::RuntimeConfig)). `[vendors.NAME]` has one
 //! vendor: in `profile` what it is ([`ProfileSpec`](crate::ProfileSpec)), in `preset` a set of numbers
 //! ([`Preset`](crate::Preset)), then any of `lanes`, `gate`, `breaker`, `budget`, `client`, `keys`, `fallback`, `letters`,
-//! `retry`. What is not said is as the vendor's constructor has it. `mainstay config --example` prints all of it with comments
+//! `probe`, `retry`. What is not said is as the vendor's constructor has it. `mainstay config --example` prints all of it with comments
 //! ([`EXAMPLE`]).
 //!
 //! # The environment

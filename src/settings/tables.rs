@@ -11,7 +11,7 @@ use mainstay_actors::{
     dlq::{DlqConfig, LetterConfig},
     fallback::FallbackConfig,
     faults::Fault,
-    health::HealthConfig,
+    health::{HealthConfig, ProbeConfig},
     idempotency::IdempotencyConfig,
     profile::{Profile, RetryConfig},
 };
@@ -104,6 +104,7 @@ struct VendorTable {
     keys: IdempotencyConfig,
     fallback: FallbackConfig,
     letters: LetterConfig,
+    probe: Option<ProbeConfig>,
     retry: RetryConfig,
 }
 
@@ -118,16 +119,17 @@ impl VendorTable {
             keys: config.keys.clone(),
             fallback: config.fallback.clone(),
             letters: config.letters.clone(),
+            probe: config.probe.clone(),
             retry: config.profile.as_ref().map_or_else(|_| RetryConfig::default(), |profile| profile.retry),
         }
     }
 
     fn over(self, mut config: VendorConfig) -> VendorConfig {
-        let Self { lanes, gate, breaker, budget, client, keys, fallback, letters, retry } = self;
+        let Self { lanes, gate, breaker, budget, client, keys, fallback, letters, probe, retry } = self;
         if let Ok(profile) = &mut config.profile {
             profile.retry = retry;
         }
-        VendorConfig { lanes, gate, breaker, budget, client, keys, fallback, letters, ..config }
+        VendorConfig { lanes, gate, breaker, budget, client, keys, fallback, letters, probe, ..config }
     }
 }
 

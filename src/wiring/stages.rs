@@ -11,7 +11,7 @@ use mainstay_actors::{
         BreakerNews, BulkheadActor, Gate, GateParts, GateSnapshot, Lane, LaneConfig, LaneParts, LaneSnapshot,
         VendorGateActor,
     },
-    client::{Client, ClientActor, ClientParts, ClientSnapshot, Function, HttpTransport, Transport},
+    client::{Client, ClientActor, ClientParts, Function, HttpTransport, Transport},
     clock::Clock,
     fact::{BreakerState, Fact},
     fallback::{Cache, FallbackActor, FallbackParts, FallbackSnapshot},
@@ -22,7 +22,7 @@ use mainstay_actors::{
 };
 
 use super::{KeptKeys, Wiring};
-use crate::{answer::Shared, controls::BreakerEnds, error::StartError};
+use crate::{answer::Shared, controls::BreakerEnds, error::StartError, probe::Prober};
 
 impl Wiring<'_> {
     fn vault<A: Resident>(
@@ -37,12 +37,11 @@ impl Wiring<'_> {
         vault
     }
 
-    pub(super) fn client(&self) -> Result<(Published<ClientSnapshot>, Door<Ticket>), StartError> {
+    pub(super) fn client(&self) -> Result<(ClientParts, Door<Ticket>), StartError> {
         let transport: Arc<dyn Transport> = match &self.config.transport {
             Some(transport) => transport.clone(),
             None => Arc::new(HttpTransport::new(&self.config.client).map_err(StartError::Http)?),
         };
-        let shown = Published::<ClientSnapshot>::default();
         let parts = ClientParts {
             profile: self.profile.clone(),
             transport,
@@ -50,10 +49,18 @@ impl Wiring<'_> {
             spawner: self.kit.tasks.clone(),
             facts: self.kit.sink(),
             clock: self.kit.clock.clone(),
-            shown: shown.clone(),
+            shown: Published::default(),
         };
-        let vault = self.vault("client", Client::default(), move |inc| ClientActor::new(inc, parts.clone()));
-        Ok((shown, vault.door(self.kit.mailbox_max)))
+        let of_each = parts.clone();
+        let vault = self.vault("client", Client::default(), move |inc| ClientActor::new(inc, of_each.clone()));
+        Ok((parts, vault.door(self.kit.mailbox_max)))
+    }
+
+    /// Whoever asks whether the vendor is there. Checked by the plan: it names an operation.
+    pub(super) fn prober(&self, client: ClientParts) -> Option<Prober> {
+        let config = self.config.probe.clone()?;
+        let operation = OperationId::new(&config.operation).ok()?;
+        Some(Prober { client, operation, config })
     }
 
     /// Checked by the plan: each names an operation.

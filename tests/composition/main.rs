@@ -14,6 +14,7 @@ mod fallbacks;
 mod functions;
 mod guardrails;
 mod guards;
+mod health;
 mod hours;
 mod letters;
 mod limits;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{Client, Function, Transport, WireError, WireFault, WireRequest, build, read};
 use crate::{
+    call::AcceptedCall,
     clock::Clock,
     fact::{Fact, FactSink},
     grant::GrantReport,
@@ -161,7 +162,7 @@ async fn attempt(parts: ClientParts, operation: Operation, ticket: Ticket, way: 
     }
     let begun = parts.clock.now();
     let mut outcome = match way {
-        Way::Wire(request) => over_the_wire(&parts, &operation, &ticket, request).await,
+        Way::Wire(request) => over_the_wire(&parts, &operation, ticket.call(), request).await,
         Way::Function(function) => function.attempt(&operation, ticket.call(), ticket.attempt()).await,
     };
     outcome.elapsed = parts.clock.now().saturating_duration_since(begun);
@@ -181,9 +182,15 @@ async fn attempt(parts: ClientParts, operation: Operation, ticket: Ticket, way: 
     ticket.settle(outcome);
 }
 
-async fn over_the_wire(parts: &ClientParts, operation: &Operation, ticket: &Ticket, request: WireRequest) -> Outcome {
+/// Sends one request and reads what comes back, whoever wants it.
+pub(super) async fn over_the_wire(
+    parts: &ClientParts,
+    operation: &Operation,
+    call: &AcceptedCall,
+    request: WireRequest,
+) -> Outcome {
     let patience = request.timeout.saturating_add(WIRE_GRACE);
     let result = tokio::time::timeout(patience, parts.transport.send(request)).await;
     let result = result.unwrap_or_else(|_| Err(WireError { fault: WireFault::Timeout, detail: OVERDUE.into() }));
-    read(&parts.profile, operation, ticket.call(), result, parts.clock.wall())
+    read(&parts.profile, operation, call, result, parts.clock.wall())
 }

@@ -40,6 +40,8 @@ mod actor;
 #[cfg(feature = "runtime")]
 mod function;
 #[cfg(feature = "runtime")]
+mod probe;
+#[cfg(feature = "runtime")]
 mod reqwest_transport;
 
 #[cfg(feature = "runtime")]
@@ -47,6 +49,8 @@ pub use actor::{ClientActor, ClientParts, ClientSnapshot};
 pub use config::ClientConfig;
 #[cfg(feature = "runtime")]
 pub use function::{Done, Failed, Function, FunctionCall, FunctionFuture};
+#[cfg(feature = "runtime")]
+pub use probe::probe;
 pub use request::build;
 #[cfg(feature = "runtime")]
 pub use reqwest_transport::HttpTransport;

@@ -1,28 +1,38 @@
 //! The thin shell: reads the clock, asks the rules, shows what they say.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::{Actor, Context, Handler};
 
 use super::{
+    judge::Moment,
     message::LettersFound,
-    report::{HealthSnapshot, Status},
+    report::{Callbacks, HealthSnapshot, Status},
     state::{Health, StatusChange},
 };
 use crate::{
     clock::Clock,
     fact::Event,
+    ids::VendorId,
     kernel::{Hop, Incarnation, Published, Resident},
 };
 
 /// How often the snapshot is written anew while time alone can change it.
 pub const REFRESH: Duration = Duration::from_secs(10);
 
+/// Where what a vendor took on and owes is looked up. It must not wait.
+pub type CallbackBook = Arc<dyn Fn(&VendorId) -> Callbacks + Send + Sync>;
+
 /// What a health actor works with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct HealthParts {
     /// The time.
     pub clock: Clock,
+    /// What each vendor owes.
+    pub callbacks: CallbackBook,
     /// Where it shows what it knows.
     pub shown: Published<HealthSnapshot>,
 }
@@ -69,13 +79,15 @@ impl Resident for HealthActor {
         self.inc.begin("refresh", None);
         let now = self.parts.clock.now();
         // The snapshot itself is written by `publish`, which follows.
-        self.due = self.inc.read(|health| health.moves(now)).then(|| now + REFRESH);
+        let callbacks = &*self.parts.callbacks;
+        self.due = self.inc.read(|health| health.moves(now, callbacks)).then(|| now + REFRESH);
     }
 
     fn publish(&mut self) {
-        let (now, at) = (self.parts.clock.now(), self.parts.clock.wall());
+        let moment = Moment { now: self.parts.clock.now(), at: self.parts.clock.wall() };
+        let callbacks = self.parts.callbacks.clone();
         let shown = self.inc.commit(
-            |health| health.decide_snapshot(now, at),
+            |health| health.decide_snapshot(moment, &*callbacks),
             |health, snapshot| {
                 let changes = health.apply_shown(&snapshot);
                 (snapshot, changes)

@@ -9,44 +9,60 @@ use jiff::Timestamp;
 
 use super::{
     config::HealthConfig,
-    report::{Code, HealthSnapshot, Reason, Status, VendorHealth},
+    report::{Callbacks, Code, HealthSnapshot, Reason, Status, VendorHealth},
     score::Counts,
     state::{Health, Mark, Vendor},
 };
 use crate::{
-    fact::BreakerState,
+    fact::{BreakerState, LetterCounts},
     ids::{LaneId, VendorId},
 };
 
+/// A moment, by both clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// The one that never steps.
+    pub now: Instant,
+    /// What the calendar calls it.
+    pub at: Timestamp,
+}
+
 impl Health {
-    /// How each vendor is doing at `now`. Reading changes nothing.
-    pub fn report(&self, now: Instant) -> Vec<VendorHealth> {
-        self.vendors.iter().map(|(id, vendor)| judge(id, vendor, &self.config, now)).collect()
+    /// How each vendor is doing at a moment, by what is known and by what it owes. Reading changes nothing.
+    pub fn report(&self, moment: Moment, callbacks: impl Fn(&VendorId) -> Callbacks) -> Vec<VendorHealth> {
+        self.vendors.iter().map(|(id, vendor)| judge(id, vendor, callbacks(id), &self.config, moment)).collect()
     }
 
-    /// What to show at `now`, which the calendar calls `at`.
-    pub fn decide_snapshot(&self, now: Instant, at: Timestamp) -> HealthSnapshot {
-        let vendors = self.report(now);
+    /// What to show at a moment.
+    pub fn decide_snapshot(&self, moment: Moment, callbacks: impl Fn(&VendorId) -> Callbacks) -> HealthSnapshot {
+        let vendors = self.report(moment, callbacks);
         let status = vendors.iter().map(|vendor| vendor.status).max().unwrap_or_default();
-        HealthSnapshot { at: Some(at), status, vendors, missed_facts: self.missed_facts() }
+        HealthSnapshot { at: Some(moment.at), status, vendors, missed_facts: self.missed_facts() }
     }
 }
 
-fn judge(id: &VendorId, vendor: &Vendor, config: &HealthConfig, now: Instant) -> VendorHealth {
+fn judge(id: &VendorId, vendor: &Vendor, callbacks: Callbacks, config: &HealthConfig, moment: Moment) -> VendorHealth {
+    let now = moment.now;
     let counts = vendor.window.sum(now);
     let score = counts.score(config.minimum);
-    let scored = score.map_or(Status::Unknown, |score| of_score(score, config));
-    let reasons = Findings { vendor, config, counts, now, found: Vec::new() }.gather(scored);
+    let scored = score.map_or(config.without_score, |score| of_score(score, config));
+    let reasons = Findings { vendor, callbacks, config, counts, now, at: moment.at, found: Vec::new() }
+        .gather(scored, score.is_none());
     let worst = reasons.iter().filter_map(|reason| reason.at_best).max().unwrap_or_default();
+    // A vendor that nobody calls, and that answers when it is asked, is there.
+    let answers = vendor.probe.as_ref().is_some_and(|probe| probe.works);
+    let asked = if answers { Status::Healthy } else { Status::Unknown };
     VendorHealth {
         vendor: id.clone(),
-        status: scored.max(worst),
+        status: scored.max(asked).max(worst),
         score,
         samples: counts.samples(),
         reasons,
+        probe_works: vendor.probe.as_ref().map(|probe| probe.works),
         breaker: worst_breaker(vendor),
         denied: counts.denied(),
         letters: vendor.letters,
+        callbacks_owed: callbacks.owed,
         callbacks_overdue: vendor.overdue(now),
         restarts: counts.restarts,
         last_success: vendor.last_success,
@@ -72,16 +88,19 @@ fn of_score(score: f64, config: &HealthConfig) -> Status {
 
 struct Findings<'a> {
     vendor: &'a Vendor,
+    callbacks: Callbacks,
     config: &'a HealthConfig,
     counts: Counts,
     now: Instant,
+    at: Timestamp,
     found: Vec<Reason>,
 }
 
 impl Findings<'_> {
-    fn gather(mut self, scored: Status) -> Vec<Reason> {
+    fn gather(mut self, scored: Status, unscored: bool) -> Vec<Reason> {
         self.supervision();
-        self.calls(scored);
+        self.probe();
+        self.calls(scored, unscored);
         self.breakers();
         self.budget();
         self.debts();
@@ -103,20 +122,30 @@ impl Findings<'_> {
         }
     }
 
-    fn calls(&mut self, scored: Status) {
+    fn probe(&mut self) {
+        let Some(probe) = &self.vendor.probe else { return };
+        let (operation, age) = (&probe.operation, self.age(probe.at));
+        if probe.works {
+            return self.remark(Code::Probe, format!("probe {operation} worked {age} ago"));
+        }
+        let text = format!("probe {operation} failed {age} ago: {}", probe.detail);
+        self.limits(Code::Probe, Status::Unhealthy, text);
+    }
+
+    fn calls(&mut self, scored: Status, unscored: bool) {
         let Counts { failing, credentials, .. } = self.counts;
         let (samples, window) = (self.counts.samples(), self.window());
         if matches!(scored, Status::Degraded | Status::Unhealthy) {
             self.limits(Code::FailingCalls, scored, format!("{failing} of {samples} calls failed in {window}"));
         }
-        if scored == Status::Unknown && samples == 0 {
+        if unscored && samples == 0 {
             self.remark(Code::TooFewCalls, format!("no call that tells anything in {window}"));
-        } else if scored == Status::Unknown {
+        } else if unscored {
             let minimum = self.config.minimum;
             self.remark(Code::TooFewCalls, format!("too few calls for a score in {window}: {samples} of {minimum}"));
         }
         if credentials > 0 {
-            let text = format!("{} rejected for wrong credentials in {window}", calls(credentials));
+            let text = format!("{} rejected for wrong credentials in {window}", many(credentials, "call"));
             self.limits(Code::Credentials, Status::Degraded, text);
         }
     }
@@ -148,24 +177,44 @@ impl Findings<'_> {
 
     /// What is owed: letters to be dealt with, callbacks to come.
     fn debts(&mut self) {
-        let (letters, limit) = (self.vendor.letters.dead, self.config.dead_letters_max);
-        if letters > limit {
-            let text = format!("{letters} dead letters (limit {limit})");
-            self.limits(Code::DeadLetters, Status::Degraded, text);
-        }
+        self.letters();
         let (overdue, limit) = (self.vendor.overdue(self.now), self.config.overdue_max);
         if overdue > 0 {
             let at_best = (overdue > limit).then_some(Status::Degraded);
-            let callbacks = if overdue == 1 { "callback" } else { "callbacks" };
-            self.add(Code::CallbacksOverdue, at_best, format!("{overdue} {callbacks} overdue (limit {limit})"));
+            let callbacks = many(overdue, "callback");
+            self.add(Code::CallbacksOverdue, at_best, format!("{callbacks} overdue (limit {limit})"));
+        }
+        if let Callbacks { acknowledged, owed, oldest: Some(oldest) } = self.callbacks {
+            let (taken_on, age) = (many(acknowledged, "call"), self.age(oldest));
+            let text = format!("{owed} of {taken_on} that it took on still owed a callback, the oldest for {age}");
+            self.remark(Code::CallbacksOwed, text);
+        }
+    }
+
+    fn letters(&mut self) {
+        let LetterCounts { dead, unknown, given_up, oldest_at, .. } = self.vendor.letters;
+        let limit = self.config.dead_letters_max;
+        let age = oldest_at.map(|at| words(self.at.duration_since(at).unsigned_abs()));
+        let age = age.map(|age| format!(", the oldest parked call is of {age} ago")).unwrap_or_default();
+        if dead > 0 {
+            let at_best = (dead > limit).then_some(Status::Degraded);
+            self.add(Code::DeadLetters, at_best, format!("{} (limit {limit}){age}", many(dead, "dead letter")));
+        }
+        if unknown > 0 {
+            let text = format!("{} may have happened: a callback or a person must say", many(unknown, "call"));
+            self.remark(Code::UnknownCalls, text);
+        }
+        if given_up > 0 {
+            let text = format!("{} given up: a person must look", many(given_up, "parked call"));
+            self.remark(Code::GivenUp, text);
         }
     }
 
     fn remarks(&mut self) {
-        let Counts { throttled, given_up, restarts, .. } = self.counts;
+        let Counts { throttled, restarts, .. } = self.counts;
         let window = self.window();
         if self.counts.denied() > 0 {
-            let text = format!("{} denied in {window} ({})", calls(self.counts.denied()), self.deniers());
+            let text = format!("{} denied in {window} ({})", many(self.counts.denied(), "call"), self.deniers());
             self.remark(Code::Denied, text);
         }
         let full = self.full_lanes();
@@ -173,16 +222,10 @@ impl Findings<'_> {
             self.remark(Code::LaneFull, format!("queue full in {window}: lane {full}"));
         }
         if throttled > 0 {
-            self.remark(Code::Throttled, format!("{} throttled by the vendor in {window}", calls(throttled)));
-        }
-        if given_up > 0 {
-            let letters = if given_up == 1 { "letter" } else { "letters" };
-            let text = format!("{given_up} dead {letters} given up in {window}: a person must look");
-            self.remark(Code::GivenUp, text);
+            self.remark(Code::Throttled, format!("{} throttled by the vendor in {window}", many(throttled, "call")));
         }
         if restarts > 0 {
-            let actors = if restarts == 1 { "restart" } else { "restarts" };
-            self.remark(Code::Restarts, format!("{restarts} {actors} of its actors in {window}"));
+            self.remark(Code::Restarts, format!("{} of its actors in {window}", many(restarts, "restart")));
         }
     }
 
@@ -227,8 +270,9 @@ impl Findings<'_> {
     }
 }
 
-fn calls(n: u64) -> String {
-    if n == 1 { "1 call".into() } else { format!("{n} calls") }
+fn many(n: u64, what: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{n} {what}{plural}")
 }
 
 /// Rounded down, so that 99.9 % does not read as all of it.

@@ -1,7 +1,9 @@
 //! What health says.
 
+use std::time::Instant;
+
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     fact::{BreakerState, LetterCounts},
@@ -9,7 +11,7 @@ use crate::{
 };
 
 /// How a vendor is doing. Ordered from "says nothing" to worst, so that the worst of several is their maximum.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Too few calls to tell, and nothing else is wrong.
@@ -44,6 +46,17 @@ impl std::fmt::Display for Status {
     }
 }
 
+/// What a vendor took on and owes the end of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Callbacks {
+    /// Calls it took on in this process, whose end it owes by callback.
+    pub acknowledged: u64,
+    /// Of those, still owed and not overdue.
+    pub owed: u64,
+    /// When it took on the oldest of the owed ones.
+    pub oldest: Option<Instant>,
+}
+
 /// Which rule speaks. A closed set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -52,6 +65,8 @@ pub enum Code {
     VendorDown,
     /// An actor of the vendor is past its restart limit.
     ActorParked,
+    /// What the vendor answered when it was asked whether it is there.
+    Probe,
     /// Calls fail.
     FailingCalls,
     /// The circuit breaker is open.
@@ -68,6 +83,10 @@ pub enum Code {
     DeadLetters,
     /// Callbacks are owed and did not come.
     CallbacksOverdue,
+    /// Callbacks are owed.
+    CallbacksOwed,
+    /// Calls may have happened, and nobody knows.
+    UnknownCalls,
     /// Guards turned calls away.
     Denied,
     /// A lane's queue is full.
@@ -108,10 +127,14 @@ pub struct VendorHealth {
     pub reasons: Vec<Reason>,
     /// Open if one of its circuit breakers is, else half-open if one is.
     pub breaker: BreakerState,
+    /// Whether it answered when it was last asked; `None` when it is not asked.
+    pub probe_works: Option<bool>,
     /// Calls that guards turned away, in the window.
     pub denied: u64,
     /// Its parked calls.
     pub letters: LetterCounts,
+    /// Callbacks owed, and not overdue.
+    pub callbacks_owed: u64,
     /// Callbacks overdue.
     pub callbacks_overdue: u64,
     /// Restarts of the vendor's actors, in the window.
@@ -131,4 +154,11 @@ pub struct HealthSnapshot {
     pub vendors: Vec<VendorHealth>,
     /// Facts that never arrived here; above 0 the figures are lower bounds.
     pub missed_facts: u64,
+}
+
+impl HealthSnapshot {
+    /// One vendor's; `None` when it is not configured.
+    pub fn vendor(&self, name: &str) -> Option<&VendorHealth> {
+        self.vendors.iter().find(|vendor| vendor.vendor.as_str() == name)
+    }
 }

@@ -31,8 +31,6 @@ pub struct Counts {
     pub by_lane: u64,
     /// Tickets refused because the vendor's actors were down.
     pub by_supervisor: u64,
-    /// Dead letters that used up their attempts.
-    pub given_up: u64,
     /// Restarts of the vendor's actors.
     pub restarts: u64,
 }
@@ -69,7 +67,6 @@ impl Counts {
             (&mut self.by_budget, other.by_budget),
             (&mut self.by_lane, other.by_lane),
             (&mut self.by_supervisor, other.by_supervisor),
-            (&mut self.given_up, other.given_up),
             (&mut self.restarts, other.restarts),
         ] {
             *mine = mine.saturating_add(theirs);

@@ -10,16 +10,14 @@ use jiff::Timestamp;
 
 use super::{
     config::{HealthConfig, OVERDUE_KEPT_MAX},
-    report::{HealthSnapshot, Status},
+    read::read,
+    report::{Callbacks, HealthSnapshot, Status},
     score::{Counts, Window},
 };
 use crate::{
     credits::Credits,
-    fact::{BreakerState, Event, Fact, FinalState, LetterCounts},
-    ids::{ActorId, CallId, Circuit, LaneId, VendorId},
-    meter::Whose,
-    outcome::{Class, Verdict},
-    refusal::Guard,
+    fact::{BreakerState, Event, LetterCounts},
+    ids::{ActorId, CallId, Circuit, LaneId, OperationId, VendorId},
 };
 
 /// How long an overdue callback speaks against a vendor, if its call does not end before.
@@ -39,6 +37,15 @@ pub(super) struct Breaker {
     pub(super) since: Instant,
     pub(super) generation: u64,
     pub(super) cause: Arc<str>,
+}
+
+/// The last answer to the question whether the vendor is there.
+#[derive(Debug)]
+pub(super) struct Probe {
+    pub(super) operation: OperationId,
+    pub(super) works: bool,
+    pub(super) detail: Arc<str>,
+    pub(super) at: Instant,
 }
 
 #[derive(Debug)]
@@ -72,6 +79,7 @@ pub(super) struct Vendor {
     pub(super) parked: BTreeMap<ActorId, Arc<str>>,
     pub(super) mark: Option<Mark>,
     pub(super) letters: LetterCounts,
+    pub(super) probe: Option<Probe>,
     pub(super) overdue: BTreeMap<CallId, Instant>,
     pub(super) full_lanes: BTreeMap<LaneId, Instant>,
     pub(super) last_success: Option<Timestamp>,
@@ -101,14 +109,16 @@ pub struct Noted {
     change: Option<(VendorId, Change)>,
 }
 
+/// One thing that a fact says of a vendor.
 #[derive(Debug, Clone, PartialEq)]
-enum Change {
+pub(super) enum Change {
     Counted(Counts),
     Attempted { counts: Counts, succeeded: Option<Timestamp>, elapsed: Duration },
     BreakerTurned { circuit: Circuit, to: BreakerState, generation: u64, cause: Arc<str> },
     LaneFull(LaneId),
     Marked { name: &'static str, used: Credits, limit: Credits },
     Letters(LetterCounts),
+    Probed { operation: OperationId, works: bool, detail: Arc<str> },
     Overdue(CallId),
     Ended(CallId),
     Restarted(ActorId),
@@ -175,8 +185,8 @@ impl Health {
     }
 
     /// True while time alone can change what is shown.
-    pub fn moves(&self, now: Instant) -> bool {
-        self.vendors.values().any(|vendor| vendor.moves(now, self.config.window))
+    pub fn moves(&self, now: Instant, callbacks: impl Fn(&VendorId) -> Callbacks) -> bool {
+        self.vendors.iter().any(|(id, vendor)| vendor.moves(now, self.config.window) || callbacks(id).owed > 0)
     }
 
     /// Facts that never arrived.
@@ -208,6 +218,7 @@ impl Vendor {
             parked: BTreeMap::new(),
             mark: None,
             letters: LetterCounts::default(),
+            probe: None,
             overdue: BTreeMap::new(),
             full_lanes: BTreeMap::new(),
             last_success: None,
@@ -234,6 +245,9 @@ impl Vendor {
                 self.mark = Some(Mark { name, used, limit, since: now, seen: now, lifted: false });
             }
             Change::Letters(letters) => self.letters = letters,
+            Change::Probed { operation, works, detail } => {
+                self.probe = Some(Probe { operation, works, detail, at: now });
+            }
             Change::Overdue(call) => remember(&mut self.overdue, call, now, OVERDUE_KEPT_MAX),
             Change::Ended(call) => drop(self.overdue.remove(&call)),
             Change::Restarted(actor) => {
@@ -292,6 +306,8 @@ impl Vendor {
             || !self.window.is_empty(now)
             || self.overdue(now) > 0
             || self.full_lanes(now, window).next().is_some()
+            || self.probe.is_some()
+            || self.letters.pending() > 0
     }
 }
 
@@ -305,71 +321,4 @@ fn remember<K: Ord + Clone>(known: &mut BTreeMap<K, Instant>, key: K, now: Insta
     if let Some(oldest) = oldest {
         known.remove(&oldest);
     }
-}
-
-/// Whom a fact is about, and what it says of them.
-fn read(event: &Event) -> Option<(VendorId, Change)> {
-    let (vendor, change) = match &event.fact {
-        Fact::AttemptEnded { vendor, class, elapsed_ms, .. } => {
-            let succeeded = (class.verdict() == Verdict::Healthy).then_some(event.at);
-            let elapsed = Duration::from_millis(*elapsed_ms);
-            (vendor, Change::Attempted { counts: of_attempt(*class), succeeded, elapsed })
-        }
-        Fact::Refused { vendor, by, .. } => (vendor, Change::Counted(of_refusal(*by)?)),
-        Fact::CallEnded { vendor, call, state } if !matches!(state, FinalState::Unknown | FinalState::Lost) => {
-            (vendor, Change::Ended(*call))
-        }
-        Fact::BreakerChanged { vendor, circuit, to, generation, cause, .. } => {
-            let (circuit, cause) = (circuit.clone(), cause.clone());
-            (vendor, Change::BreakerTurned { circuit, to: *to, generation: *generation, cause })
-        }
-        Fact::LaneSaturated { vendor, lane, .. } => (vendor, Change::LaneFull(lane.clone())),
-        // A tenant that used up its share says nothing of the vendor.
-        Fact::BudgetMarked { vendor, which, used, limit, mark } if which.whose == Whose::Account => {
-            (vendor, Change::Marked { name: mark, used: *used, limit: *limit })
-        }
-        Fact::LettersCounted { vendor, letters } => (vendor, Change::Letters(*letters)),
-        Fact::Reprocessed { vendor, call, .. } => (vendor, Change::Ended(*call)),
-        Fact::GivenUp { vendor, .. } => (vendor, Change::Counted(Counts { given_up: 1, ..Counts::default() })),
-        Fact::CallbackOverdue { vendor, call } => (vendor, Change::Overdue(*call)),
-        Fact::VendorDown { vendor, cause } => (vendor, Change::Down(cause.clone())),
-        Fact::VendorUp { vendor } => (vendor, Change::Up),
-        Fact::ActorRestarted { actor, .. } => return Some((owner(actor)?, Change::Restarted(actor.clone()))),
-        Fact::ActorParked { actor, cause } => {
-            return Some((owner(actor)?, Change::Parked(actor.clone(), cause.clone())));
-        }
-        _ => return None,
-    };
-    Some((vendor.clone(), change))
-}
-
-fn of_attempt(class: Class) -> Counts {
-    let none = Counts::default();
-    match class.verdict() {
-        Verdict::Healthy => Counts { healthy: 1, ..none },
-        Verdict::Failing => Counts { failing: 1, ..none },
-        Verdict::Silent => Counts {
-            credentials: u64::from(class == Class::Auth),
-            throttled: u64::from(class == Class::Throttled),
-            ..none
-        },
-    }
-}
-
-/// The gateway, guardrails and the table of keys refuse calls that are wrong in themselves; that says nothing of the vendor.
-fn of_refusal(by: Guard) -> Option<Counts> {
-    let none = Counts::default();
-    match by {
-        Guard::Breaker => Some(Counts { by_breaker: 1, ..none }),
-        Guard::Budget => Some(Counts { by_budget: 1, ..none }),
-        Guard::Lane | Guard::Gate => Some(Counts { by_lane: 1, ..none }),
-        Guard::Supervisor => Some(Counts { by_supervisor: 1, ..none }),
-        Guard::Gateway | Guard::Guardrail | Guard::Idempotency | Guard::Client => None,
-    }
-}
-
-/// The vendor an actor belongs to: the first part of its path.
-fn owner(actor: &ActorId) -> Option<VendorId> {
-    let (vendor, _) = actor.as_str().split_once('/')?;
-    VendorId::new(vendor).ok()
 }

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     credits::Credits,
     fact::{BreakerState, Event, Fact, FinalState, LetterCounts},
-    ids::{ActorId, CallId, Circuit, LetterId, VendorId},
+    ids::{ActorId, CallId, Circuit, VendorId},
     meter::LimitId,
     outcome::{Class, Effect},
     refusal::Guard,
@@ -23,14 +23,6 @@ pub(super) fn vendor(name: &str) -> VendorId {
 
 pub(super) fn call(n: u64) -> CallId {
     CallId(uuid::Uuid::from_u128(u128::from(n)))
-}
-
-fn letter(n: u64) -> LetterId {
-    LetterId(uuid::Uuid::from_u128(u128::from(n)))
-}
-
-fn given_up(n: u64) -> Fact {
-    Fact::GivenUp { vendor: vendor(CLAY), call: call(n), letter: letter(n), class: Class::Server, attempts: 5 }
 }
 
 pub(super) fn attempt(class: Class) -> Fact {
@@ -71,9 +63,17 @@ fn lane_full(lane: &str) -> Fact {
     Fact::LaneSaturated { vendor: vendor(CLAY), lane: lane.parse().unwrap(), refused: 1 }
 }
 
-fn letters(dead: u64) -> Fact {
-    let letters = LetterCounts { dead, ..LetterCounts::default() };
+fn counted(letters: LetterCounts) -> Fact {
     Fact::LettersCounted { vendor: vendor(CLAY), letters }
+}
+
+fn letters(dead: u64) -> Fact {
+    counted(LetterCounts { dead, ..LetterCounts::default() })
+}
+
+fn probed(works: bool) -> Fact {
+    let detail = if works { "success: HTTP 200" } else { "timeout: no answer within 5s" };
+    Fact::Probed { vendor: vendor(CLAY), operation: "me".parse().unwrap(), works, detail: detail.into() }
 }
 
 pub(super) fn event(seq: u64, fact: Fact) -> Event {
@@ -89,14 +89,17 @@ fn origin() -> Instant {
 struct World {
     health: Health,
     now: Instant,
+    begun: Instant,
     seq: u64,
+    owed: Callbacks,
 }
 
 impl World {
     fn new() -> Self {
         let now = origin();
         let vendors = [vendor("retell"), vendor(CLAY)];
-        Self { health: Health::new(HealthConfig::default(), vendors, now), now, seq: 0 }
+        let health = Health::new(HealthConfig::default(), vendors, now);
+        Self { health, now, begun: now, seq: 0, owed: Callbacks::default() }
     }
 
     fn after(&mut self, seconds: u64) -> &mut Self {
@@ -121,8 +124,18 @@ impl World {
         self.hear_times(succeed, attempt(Class::Success)).hear_times(fail, attempt(Class::Server))
     }
 
+    /// The calendar began with the world.
+    fn moment(&self) -> Moment {
+        Moment { now: self.now, at: Timestamp::UNIX_EPOCH + (self.now - self.begun) }
+    }
+
+    fn snapshot(&self) -> HealthSnapshot {
+        self.health.decide_snapshot(self.moment(), |_| Callbacks::default())
+    }
+
     fn clay(&self) -> VendorHealth {
-        self.health.report(self.now).into_iter().find(|report| report.vendor.as_str() == CLAY).unwrap()
+        let owed = |vendor: &VendorId| if vendor.as_str() == CLAY { self.owed } else { Callbacks::default() };
+        self.health.report(self.moment(), owed).into_iter().find(|report| report.vendor.as_str() == CLAY).unwrap()
     }
 
     fn status(&self) -> Status {
@@ -195,6 +208,15 @@ fn defect_97_a_vendor_nobody_called_is_unknown_and_not_healthy() {
 }
 
 #[test]
+fn the_credit_preset_takes_silence_for_health_and_the_first_call_for_a_score_as_its_document_does() {
+    let mut world = World::new();
+    world.health.config = HealthConfig::credit();
+    assert_eq!((world.clay().score, world.status()), (None, Status::Healthy));
+    world.calls(0, 1);
+    assert_eq!((world.clay().score, world.status()), (Some(0.0), Status::Unhealthy));
+}
+
+#[test]
 fn defect_98_callbacks_that_never_come_show_behind_a_perfect_score() {
     let mut world = World::new();
     world.calls(100, 0);
@@ -234,10 +256,48 @@ fn defect_101_half_open_budget_lanes_dead_letters_and_given_up_letters_are_seen(
     world.hear(turned(BreakerState::Closed, 3));
     assert_eq!((world.status(), world.clay().reasons), (Status::Healthy, vec![]));
     world.hear(lane_full("bulk"));
-    world.hear(given_up(1));
+    let oldest_at = Some(Timestamp::UNIX_EPOCH);
+    world.hear(counted(LetterCounts { dead: 3, unknown: 2, given_up: 1, oldest_at, ..LetterCounts::default() }));
+    world.after(7_200);
+    world.calls(10, 0).hear(lane_full("bulk"));
     assert_eq!(world.status(), Status::Healthy);
     assert_eq!(world.text(Code::LaneFull), "queue full in the last 5 min: lane bulk");
-    assert_eq!(world.text(Code::GivenUp), "1 dead letter given up in the last 5 min: a person must look");
+    assert_eq!(
+        world.text(Code::DeadLetters),
+        "3 dead letters (limit 100), the oldest parked call is of 2 h ago",
+        "not enough to degrade, and shown all the same"
+    );
+    assert_eq!(world.text(Code::GivenUp), "1 parked call given up: a person must look");
+    assert_eq!(world.text(Code::UnknownCalls), "2 calls may have happened: a callback or a person must say");
+}
+
+#[test]
+fn defect_100_a_probe_that_fails_is_unhealthy_until_one_works_and_one_that_works_is_no_call() {
+    let mut world = World::new();
+    assert_eq!(world.clay().probe_works, None);
+    world.hear(probed(true)).after(20);
+    assert_eq!((world.status(), world.clay().samples), (Status::Healthy, 0), "nobody calls it, and it is there");
+    assert_eq!(world.text(Code::Probe), "probe me worked 20 s ago");
+    world.calls(100, 0).hear(probed(false)).after(120);
+    assert_eq!((world.status(), world.clay().score), (Status::Unhealthy, Some(1.0)));
+    assert_eq!(world.text(Code::Probe), "probe me failed 2 min ago: timeout: no answer within 5s");
+    world.hear(probed(true));
+    assert_eq!((world.status(), world.clay().probe_works), (Status::Healthy, Some(true)));
+}
+
+#[test]
+fn what_a_vendor_took_on_and_owes_is_seen_before_it_is_overdue() {
+    let mut world = World::new();
+    world.calls(100, 0);
+    world.owed = Callbacks { acknowledged: 500, owed: 214, oldest: Some(world.now) };
+    world.after(720);
+    assert_eq!((world.clay().callbacks_owed, world.clay().callbacks_overdue), (214, 0));
+    let text = "214 of 500 calls that it took on still owed a callback, the oldest for 12 min";
+    assert_eq!(world.text(Code::CallbacksOwed), text);
+    let owed = world.owed;
+    assert!(world.health.moves(world.now, |_| owed), "its age changes");
+    world.owed = Callbacks { owed: 0, oldest: None, ..owed };
+    assert_eq!(world.text(Code::CallbacksOwed), "");
 }
 
 #[test]
@@ -330,7 +390,7 @@ fn the_gravest_reason_comes_first() {
 #[test]
 fn the_whole_is_as_bad_as_its_worst_vendor_and_unknown_only_when_all_are() {
     let mut world = World::new();
-    let whole = |world: &World| world.health.decide_snapshot(world.now, Timestamp::UNIX_EPOCH).status;
+    let whole = |world: &World| world.snapshot().status;
     assert_eq!(whole(&world), Status::Unknown);
     world.calls(10, 0);
     assert_eq!(whole(&world), Status::Healthy);
@@ -362,8 +422,8 @@ fn facts_about_vendors_nobody_configured_are_ignored() {
     let mut world = World::new();
     world.hear(Fact::VendorDown { vendor: vendor("nobody"), cause: "x".into() });
     world.hear(Fact::ActorParked { actor: ActorId::new("dlq"), cause: "x".into() });
-    assert_eq!(world.health.report(world.now).len(), 2);
-    assert!(!world.health.moves(world.now));
+    assert_eq!(world.snapshot().vendors.len(), 2);
+    assert!(!world.health.moves(world.now, |_| Callbacks::default()));
 }
 
 #[test]
@@ -397,7 +457,7 @@ fn facts_that_never_arrived_are_counted_whatever_their_order() {
 fn a_status_change_is_told_once() {
     let mut world = World::new();
     let shown = |world: &mut World| {
-        let snapshot = world.health.decide_snapshot(world.now, Timestamp::UNIX_EPOCH);
+        let snapshot = world.snapshot();
         world.health.apply_shown(&snapshot)
     };
     assert_eq!(shown(&mut world), []);
@@ -421,8 +481,21 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         1 => (0..300u64).prop_map(letters),
         1 => (0..20u64).prop_map(overdue),
         1 => Just(Fact::VendorDown { vendor: vendor(CLAY), cause: "x".into() }),
+        1 => any::<bool>().prop_map(probed),
         1 => Just(lane_full("bulk")),
         1 => Just(Fact::VendorUp { vendor: vendor(CLAY) }),
+    ]
+}
+
+/// What the seeds' own rules look at.
+fn seeds_fact() -> impl Strategy<Value = Fact> {
+    let class = prop_oneof![8 => Just(Class::Success), 1 => Just(Class::Server), 1 => Just(Class::Timeout)];
+    let state = prop_oneof![Just(BreakerState::Closed), Just(BreakerState::Open), Just(BreakerState::HalfOpen)];
+    prop_oneof![
+        10 => class.prop_map(attempt),
+        1 => state.prop_map(|to| turned(to, 0)),
+        1 => (90..110u64).prop_map(letters),
+        1 => any::<bool>().prop_map(probed),
     ]
 }
 
@@ -446,6 +519,49 @@ proptest! {
         }
     }
 
+    /// The slow model reads every fact again: the score of seed B, and the rule of seeds A and C.
+    #[test]
+    fn the_status_is_the_worst_of_the_seeds_two_rules(
+        facts in prop::collection::vec((seeds_fact(), 0..60u64), 0..80),
+    ) {
+        let mut world = World::new();
+        let mut heard: Vec<(Duration, Fact)> = Vec::new();
+        for (fact, gap) in facts {
+            world.after(gap).hear(fact.clone());
+            heard.push((world.now - world.begun, fact));
+            let window = |at: &Duration| at.as_secs() / 10 + 30 > (world.now - world.begun).as_secs() / 10;
+            let ends = heard.iter().filter(|(at, _)| window(at)).filter_map(|(_, fact)| match fact {
+                Fact::AttemptEnded { class, .. } => Some(*class == Class::Success),
+                _ => None,
+            });
+            let (good, all) = ends.fold((0u64, 0u64), |(good, all), works| (good + u64::from(works), all + 1));
+            let seed_b = match 100 * good {
+                _ if all < 5 => Status::Unknown,
+                percents if percents > 95 * all => Status::Healthy,
+                percents if percents > 80 * all => Status::Degraded,
+                _ => Status::Unhealthy,
+            };
+            let last = |of: fn(&Fact) -> Option<Status>| heard.iter().rev().find_map(|(_, fact)| of(fact));
+            let api = last(|fact| match fact {
+                Fact::Probed { works, .. } => Some(if *works { Status::Healthy } else { Status::Unhealthy }),
+                _ => None,
+            });
+            let breaker = last(|fact| match fact {
+                Fact::BreakerChanged { to: BreakerState::Closed, .. } => Some(Status::Unknown),
+                Fact::BreakerChanged { .. } => Some(Status::Degraded),
+                _ => None,
+            });
+            let dlq = last(|fact| match fact {
+                Fact::LettersCounted { letters, .. } if letters.dead > 100 => Some(Status::Degraded),
+                Fact::LettersCounted { .. } => Some(Status::Unknown),
+                _ => None,
+            });
+            let worst = [Some(seed_b), api, breaker, dlq].into_iter().flatten().max().unwrap_or_default();
+            prop_assert_eq!(world.status(), worst);
+            prop_assert!(worst <= Status::Healthy || world.clay().reasons[0].at_best == Some(worst));
+        }
+    }
+
     #[test]
     fn what_does_not_move_stays_as_it_is(
         facts in prop::collection::vec(any_fact(), 0..6),
@@ -457,7 +573,7 @@ proptest! {
             world.hear(fact);
         }
         let before = world.after(idle).clay();
-        let moves = world.health.moves(world.now);
+        let moves = world.health.moves(world.now, |_| Callbacks::default());
         prop_assert!(moves || before == world.after(later).clay());
     }
 }

@@ -50,7 +50,7 @@ impl World {
             hazard,
         };
         let state = Health::new(HealthConfig::default(), [vendor(CLAY)], clock.now());
-        let parts = HealthParts { clock, shown: shown.clone() };
+        let parts = HealthParts { clock, callbacks: Arc::new(|_| Callbacks::default()), shown: shown.clone() };
         let vault = Vault::new(launch, state, move |inc| HealthActor::new(inc, parts.clone()));
         vault.launch();
         let facts = vault.door(1_000);
