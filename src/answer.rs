@@ -8,7 +8,7 @@ use mainstay_actors::{
     dlq::{Failure, LetterId},
     fallback::Staleness,
     ids::{CallId, MeterId},
-    outcome::{Class, Effect, Outcome},
+    outcome::{Class, Effect, Outcome, Phase},
     profile::Ended,
     refusal::{Guard, Reason, Refusal},
 };
@@ -32,6 +32,8 @@ pub enum Because {
         detail: Arc<str>,
         /// How long the vendor asks to be left alone.
         retry_after: Option<Duration>,
+        /// For a timeout: where it struck. Before a connection stood nothing was sent; after that it was.
+        phase: Option<Phase>,
     },
 }
 
@@ -43,6 +45,7 @@ impl Because {
             status: outcome.status,
             detail: outcome.detail.as_str().into(),
             retry_after: outcome.retry_after,
+            phase: outcome.phase,
         }
     }
 

@@ -72,7 +72,7 @@ pub use mainstay_actors::{
     fact::{Event, Fact, FinalState},
     ids::{CallId, LaneId, OperationId, VendorId},
     meter::{LimitId, Period, Whose},
-    outcome::{Class, Effect},
+    outcome::{Class, Effect, Phase},
     profile::{Clay, ClayApi, Operation, Profile, ProfileSpec, Repeat, Retell, Target},
     refusal::{Guard, Reason, Refusal},
 };

@@ -125,6 +125,7 @@ pub(crate) fn restore_one(gateway: &Arc<Gateway>, parked: ParkedLetter) {
         status: state.error.status,
         detail: state.error.detail.into(),
         retry_after: None,
+        phase: None,
     };
     let end = if unknown { End::Unknown } else { End::Parked(Shared::Parked { call: call.id, letter, because }) };
     let (key, fingerprint, since) = (key.clone(), fingerprint(&call.payload), call.accepted_at);

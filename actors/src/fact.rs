@@ -10,7 +10,7 @@ use crate::{
     credits::Credits,
     ids::{ActorId, CallId, Circuit, LaneId, LetterId, OperationId, VendorId},
     meter::LimitId,
-    outcome::{Class, Effect},
+    outcome::{Class, Effect, Phase},
     refusal::Guard,
 };
 
@@ -100,6 +100,8 @@ pub enum Fact {
         class: Class,
         /// What is known of the effect.
         effect: Effect,
+        /// For a timeout: where it struck.
+        phase: Option<Phase>,
         /// Milliseconds from the first byte to the end.
         elapsed_ms: u64,
     },

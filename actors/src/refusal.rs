@@ -135,7 +135,9 @@ pub enum Reason {
         limit: usize,
     },
     /// It waited as long as it may.
-    #[error("waited {waited:?} of at most {limit:?}")]
+    #[error(
+        "waited {waited:?} of at most {limit:?} for its turn, nothing was sent: offer fewer, or let them wait longer"
+    )]
     WaitedTooLong {
         /// How long it waited.
         waited: Duration,
@@ -143,7 +145,7 @@ pub enum Reason {
         limit: Duration,
     },
     /// It waited as long as it may, in a lane or at a gate that an operator has paused.
-    #[error("waited {waited:?} while paused ({why}): resume it")]
+    #[error("waited {waited:?} while paused ({why}), nothing was sent: resume it")]
     Paused {
         /// Why nothing starts, as the operator said.
         why: Arc<str>,

@@ -22,6 +22,7 @@ mod retries;
 #[path = "../support/mod.rs"]
 mod support;
 mod targets;
+mod timeouts;
 
 use std::time::Duration;
 

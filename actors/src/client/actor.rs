@@ -13,7 +13,7 @@ use crate::{
     grant::GrantReport,
     ids::OperationId,
     kernel::{Hop, Incarnation, Published, Resident, Spawn},
-    outcome::{Class, Outcome},
+    outcome::{Class, Outcome, cut},
     profile::{Operation, Profile},
     refusal::{Guard, Reason, Refusal},
     ticket::{Grant, Ticket},
@@ -166,6 +166,10 @@ async fn attempt(parts: ClientParts, operation: Operation, ticket: Ticket, way: 
         Way::Function(function) => function.attempt(&operation, ticket.call(), ticket.attempt()).await,
     };
     outcome.elapsed = parts.clock.now().saturating_duration_since(begun);
+    if outcome.phase.is_some() {
+        let (vendor, operation) = (&parts.profile.vendor, &ticket.call().operation);
+        outcome.detail = cut(format!("{vendor} {operation} timeout: {}", outcome.detail));
+    }
     let elapsed_ms = u64::try_from(outcome.elapsed.as_millis()).unwrap_or(u64::MAX);
     tracing::debug!(
         target: "mainstay::client", vendor = %parts.profile.vendor, call = %ticket.call().id, attempt = ticket.attempt(),
@@ -177,6 +181,7 @@ async fn attempt(parts: ClientParts, operation: Operation, ticket: Ticket, way: 
         call: ticket.call().id,
         class: outcome.class,
         effect: outcome.effect,
+        phase: outcome.phase,
         elapsed_ms,
     });
     ticket.settle(outcome);

@@ -32,6 +32,7 @@ pub(super) fn attempt(class: Class) -> Fact {
         call: call(0),
         class,
         effect: Effect::None,
+        phase: None,
         elapsed_ms: 20,
     }
 }

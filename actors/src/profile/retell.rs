@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     credits::Credits,
+    hours::Hours,
     ids::{GroupId, MeterId, NameError, OperationId, VendorId},
     outcome::{Class, Effect},
 };
@@ -58,6 +59,9 @@ pub struct Retell {
     /// From the first byte to the answer, for a new call; default 120 s, as in the vendor's SDK.
     #[serde(with = "crate::duration")]
     pub timeout: Duration,
+    /// The hours in which a phone call or a batch of them may begin, retried, queued or replayed too; default always. A call
+    /// may bring hours of its own, where that phone is.
+    pub hours: Option<Hours>,
     /// Longest live call with its margin: how long a slot is leased; default 65 min (the vendor's 1 h and 5 min).
     #[serde(with = "crate::duration")]
     pub call_max: Duration,
@@ -120,6 +124,7 @@ impl Retell {
             cents_per_call: Credits::whole(310),
             cents_per_analysis: Credits::whole(31),
             timeout: timeout::RETELL_CREATE,
+            hours: None,
             call_max: Duration::from_secs(65 * 60),
             poll_every: None,
             repeat: Repeat::Never,
@@ -142,6 +147,7 @@ impl Retell {
     /// What charges.
     fn calls(&self) -> [(&'static str, Operation); 5] {
         let phone = Operation {
+            hours: self.hours.clone(),
             repeat: self.repeat,
             key_carrier: KeyCarrier::Body("idempotency_key".into()),
             required: vec!["/from_number".into(), "/to_number".into()],
@@ -150,6 +156,7 @@ impl Retell {
         let batch = Operation {
             group: Some(GroupId::of_ours("batches")),
             timeout: timeout::LONG_POLL,
+            hours: self.hours.clone(),
             key_source: KeySource::Caller,
             vendor_ref: Some("/batch_call_id".into()),
             estimate: self.cents_per_call,

@@ -62,6 +62,12 @@ fn the_example_is_right_and_names_every_key_there_is() {
 const NOTHING: [&str; 0] = [];
 
 #[test]
+fn what_the_example_only_suggests_can_be_said() {
+    let said = EXAMPLE.replace("# window =", "window =").replace("# hours =", "hours =");
+    assert_eq!(faults_of(&said), NOTHING);
+}
+
+#[test]
 fn every_value_of_the_example_is_the_default() {
     let (runtime, vendors) = tables(EXAMPLE);
     assert_eq!(as_json(&RuntimeTable::of(&runtime)), as_json(&RuntimeTable::of(&RuntimeConfig::default())));
