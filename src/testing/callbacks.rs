@@ -120,12 +120,24 @@ impl Callbacks {
         rng: &mut fastrand::Rng,
         end: impl FnOnce() -> Value + Send + 'static,
     ) {
+        self.once(place, tokio::time::sleep(delay), url, rng, end);
+    }
+
+    /// The same, once something is over.
+    pub(super) fn once(
+        &self,
+        place: Places,
+        over: impl Future<Output = ()> + Send + 'static,
+        url: Option<&str>,
+        rng: &mut fastrand::Rng,
+        end: impl FnOnce() -> Value + Send + 'static,
+    ) {
         let (dropped, doubled) = (rng.f64() < self.config.drop_share, rng.f64() < self.config.duplicate_share);
         let copies = if dropped { 0 } else { 1 + usize::from(doubled) };
         let url = url.map(ToOwned::to_owned);
         let (client, config) = (self.client.clone(), self.config.clone());
         let job = async move {
-            tokio::time::sleep(delay).await;
+            over.await;
             let body = end();
             if let Some(url) = url {
                 for _ in 0..copies {

@@ -29,12 +29,18 @@ pub struct ClayConfig {
     pub body_max_bytes: usize,
     /// Where enriched rows are posted. Default none: rows are charged and nobody is called.
     pub callback_url: Option<String>,
-    /// How long the enrichment of a row takes. Default 50 to 500 ms: Clay takes seconds to minutes, a simulation has less time.
+    /// How long the enrichment of a row, or a run, takes. Default 50 to 500 ms: Clay takes seconds to minutes, a simulation has less time.
     pub enrichment: Spread,
     /// Least credits for a row. Default 4.
     pub credits_min: u32,
     /// Most credits for a row. Default 6 ("about 6 per lead").
     pub credits_max: u32,
+    /// What the header `clay-api-key` of the public API must carry. Default `key_test`.
+    pub api_key: String,
+    /// The share of a run's items that fail, `0.0 ..= 1.0`. They cost nothing. Default 0.
+    pub failed_share: f64,
+    /// Credits that runs may use; then the public API answers 402 with the time of the reset. Default none: no end.
+    pub quota: Option<u32>,
 }
 
 impl Default for ClayConfig {
@@ -48,6 +54,9 @@ impl Default for ClayConfig {
             enrichment: Spread::millis(50, 500),
             credits_min: 4,
             credits_max: 6,
+            api_key: "key_test".into(),
+            failed_share: 0.0,
+            quota: None,
         }
     }
 }
@@ -64,6 +73,9 @@ impl ClayConfig {
         check_url(self.callback_url.as_deref(), faults);
         faults.require(self.credits_min <= self.credits_max, "credits_max", || {
             format!("{} is below credits_min", self.credits_max)
+        });
+        faults.require((0.0..=1.0).contains(&self.failed_share), "failed_share", || {
+            format!("{} is not within 0.0..=1.0", self.failed_share)
         });
     }
 }

@@ -28,7 +28,7 @@ pub struct Entry {
     pub replied_ms: Option<u64>,
     /// The vendor.
     pub vendor: Vendor,
-    /// The vendor's operation: `webhook`, `create-phone-call`, `get-call`, `get-concurrency`, `list-calls`.
+    /// The vendor's operation, by its name in the vendor's profile; Clay's table is `webhook`.
     pub operation: Cow<'static, str>,
     /// The idempotency key it carried.
     pub key: Option<String>,
@@ -36,7 +36,7 @@ pub struct Entry {
     pub call: Option<String>,
     /// SHA-256 of its body, in hex.
     pub body_sha256: String,
-    /// Whether the vendor did something that counts: a row was added, a call was placed.
+    /// Whether the vendor did something that counts: a row was added, an item was run, a call was placed.
     pub effect: bool,
     /// Whether there had been an effect for the same call id or the same key before. With `effect`: it was done twice.
     pub duplicate: bool,

@@ -51,8 +51,12 @@
 //! | path | what |
 //! | --- | --- |
 //! | `POST /v3/sources/webhook/pull-in-data-from-a-webhook-<uuid>` | Clay: one row, or an array of rows |
+//! | `GET /public/v0/me`, `GET /public/v0/credits/balance` | Clay's public API: who, and what is left |
+//! | `POST /public/v0/routines/{id}/run`, `GET /public/v0/routines/run/{id}/results` | Clay's public API: a run of items, and its results |
 //! | `POST /v2/create-phone-call` | Retell: a call; `idempotency_key` holds for an hour |
 //! | `GET /v2/get-call/{id}`, `GET /get-concurrency`, `POST /v3/list-calls` | Retell: what there is |
+//! | `POST /v2/stop-call/{id}` | Retell: ends a live call now |
+//! | `POST /create-agent`, `GET /get-agent/{id}`, `DELETE /delete-agent/{id}` | Retell: agents |
 //! | `GET /__ledger?from=&limit=`, `GET /__ledger/totals` | the ledger, without faults and not counted in it |
 //!
 //! # Limits and defaults
@@ -68,8 +72,10 @@
 mod callbacks;
 pub mod chaos;
 mod clay;
+mod clay_api;
 mod ledger;
 mod retell;
+mod routes;
 pub mod script;
 mod simulator;
 mod vendor;

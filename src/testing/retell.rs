@@ -1,7 +1,7 @@
 //! Retell AI's REST interface: calls are placed, live for a while, and end with a cost and a callback.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,6 +14,7 @@ use mainstay_actors::{
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use super::{
     Vendor,
@@ -90,7 +91,10 @@ struct Desk {
     calls: Vec<Value>,
     by_id: HashMap<String, usize>,
     by_key: HashMap<String, (usize, Instant)>,
-    live: u32,
+    /// The live calls, and how each is stopped.
+    live: HashMap<usize, oneshot::Sender<()>>,
+    agents: BTreeMap<String, Value>,
+    agents_made: u64,
     spent_micros: u64,
 }
 
@@ -101,7 +105,9 @@ impl Retell {
             calls: Vec::new(),
             by_id: HashMap::new(),
             by_key: HashMap::new(),
-            live: 0,
+            live: HashMap::new(),
+            agents: BTreeMap::new(),
+            agents_made: 0,
             spent_micros: 0,
         });
         Arc::new(Self { config, seed, ledger, callbacks, desk })
@@ -117,6 +123,17 @@ impl Retell {
             Operation::GetCall => self.read(&ask.argument),
             Operation::GetConcurrency => self.concurrency(),
             Operation::ListCalls => self.list(ask.json.as_ref()),
+            Operation::StopCall => self.stop(&ask.argument),
+            Operation::CreateAgent => self.create_agent(ask.json.as_ref()),
+            Operation::GetAgent => self
+                .desk
+                .lock()
+                .agents
+                .get(&ask.argument)
+                .map_or_else(not_there, |agent| Answer::new(200, agent.clone())),
+            Operation::DeleteAgent => {
+                self.desk.lock().agents.remove(&ask.argument).map_or_else(not_there, |_| Answer::new(204, Value::Null))
+            }
             _ => self.create(ask, open),
         }
     }
@@ -135,7 +152,7 @@ impl Retell {
         if self.config.credit_micros.is_some_and(|credit| desk.spent_micros >= credit) {
             return error(402);
         }
-        if desk.live >= self.config.live_max {
+        if desk.live.len() >= self.config.live_max as usize {
             return error(429);
         }
         let Some(place) = self.callbacks.places(1) else { return error(503) };
@@ -146,30 +163,44 @@ impl Retell {
         if let Some(key) = key {
             desk.by_key.insert(key.to_owned(), (at, now));
         }
-        desk.live += 1;
         open.effect(0);
-        self.ledger.live(Vendor::Retell, u64::from(desk.live));
-        self.ring(at, open.at(0), place);
+        let stop = self.ring(at, open.at(0), place);
+        desk.live.insert(at, stop);
+        self.ledger.live(Vendor::Retell, desk.live.len() as u64);
         Answer::new(201, call)
     }
 
-    /// Lets a call live and end. How long depends on the seed and the call's number.
-    fn ring(self: &Arc<Self>, at: usize, entry: usize, place: Places) {
+    /// Lets a call live and end. How long depends on the seed and the call's number, unless it is stopped before.
+    fn ring(self: &Arc<Self>, at: usize, entry: usize, place: Places) -> oneshot::Sender<()> {
         let mut rng = rng_of(self.seed, &["retell", &at.to_string()]);
         let length = self.config.call_length.draw(&mut rng);
-        let me = self.clone();
-        self.callbacks.later(place, length, self.config.callback_url.as_deref(), &mut rng, move || {
+        let (stop, stopped) = oneshot::channel();
+        let (me, begun) = (self.clone(), clock::now());
+        let over = async move {
+            let _ = tokio::time::timeout(length, stopped).await;
+        };
+        self.callbacks.once(place, over, self.config.callback_url.as_deref(), &mut rng, move || {
+            let mut desk = me.desk.lock();
+            let was_stopped = desk.live.remove(&at).is_none();
+            let length = if was_stopped { clock::now().saturating_duration_since(begun).min(length) } else { length };
             let cost = me.config.cost_micros(length);
             me.ledger.charge(entry, cost);
-            let mut desk = me.desk.lock();
-            desk.live = desk.live.saturating_sub(1);
             desk.spent_micros += cost;
             let call = desk.calls.get_mut(at).map(|call| {
-                end(call, length, cost);
+                end(call, length, cost, if was_stopped { "manual_stopped" } else { "user_hangup" });
                 call.clone()
             });
             json!({ "event": "call_ended", "call": call })
         });
+        stop
+    }
+
+    fn stop(&self, id: &str) -> Answer {
+        let mut desk = self.desk.lock();
+        let Some(at) = desk.by_id.get(id).copied() else { return error(422) };
+        let Some(stop) = desk.live.remove(&at) else { return error(400) };
+        let _ = stop.send(());
+        Answer::new(204, Value::Null)
     }
 
     fn read(&self, id: &str) -> Answer {
@@ -180,9 +211,20 @@ impl Retell {
         }
     }
 
+    fn create_agent(&self, asked: Option<&Value>) -> Answer {
+        let Some(Value::Object(asked)) = asked else { return error(400) };
+        let mut desk = self.desk.lock();
+        desk.agents_made += 1;
+        let id = format!("agent_{:032x}", rng_of(self.seed, &["agent", &desk.agents_made.to_string()]).u128(..));
+        let mut agent = asked.clone();
+        agent.insert("agent_id".into(), json!(id));
+        desk.agents.insert(id, Value::Object(agent.clone()));
+        Answer::new(201, Value::Object(agent))
+    }
+
     fn concurrency(&self) -> Answer {
         let body = json!({
-            "current_concurrency": self.desk.lock().live,
+            "current_concurrency": self.desk.lock().live.len(),
             "concurrency_limit": self.config.live_max,
             "base_concurrency": self.config.live_max,
             "purchased_concurrency": 0,
@@ -256,20 +298,24 @@ impl Desk {
     }
 }
 
-fn end(call: &mut Value, length: Duration, cost_micros: u64) {
+fn end(call: &mut Value, length: Duration, cost_micros: u64, reason: &str) {
     let ended = SystemWall.wall();
     let started = ended.checked_sub(length).unwrap_or(Timestamp::UNIX_EPOCH);
     set(call, "call_status", json!("ended"));
     set(call, "start_timestamp", json!(started.as_millisecond()));
     set(call, "end_timestamp", json!(ended.as_millisecond()));
     set(call, "duration_ms", json!(length.as_millis() as u64));
-    set(call, "disconnection_reason", json!("user_hangup"));
+    set(call, "disconnection_reason", json!(reason));
     let cost = json!({
         "combined_cost": cost_micros as f64 / 1_000_000.0,
         "total_duration_seconds": length.as_secs_f64().ceil() as u64,
         "product_costs": [],
     });
     set(call, "call_cost", cost);
+}
+
+fn not_there() -> Answer {
+    error(422)
 }
 
 fn set(call: &mut Value, field: &str, value: Value) {

@@ -9,26 +9,27 @@ use std::{
 };
 
 use axum::{
-    Json, Router,
+    Json,
     body::{Body, Bytes, to_bytes},
-    extract::{Path, Query, Request, State},
+    extract::Request,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
 use futures_util::{StreamExt, stream};
 use mainstay_actors::{clock, faults::Faults};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::{
     CallbackConfig, ClayConfig, Entry, RetellConfig, Totals, Vendor,
     callbacks::Callbacks,
     clay::{self, Clay},
+    clay_api::ClayApi,
     ledger::{Arrival, Ledger, Open},
     retell::{self, Retell},
+    routes::routes,
     script::{Drawn, Fault, Script},
     vendor::{Answer, Ask, Operation},
 };
@@ -41,7 +42,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longer than clients keep idle connections (reqwest: 90 s), so that no request meets a connection that is just being
 /// closed: what goes wrong here is scripted.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
-const WEBHOOKS: &str = "/v3/sources/webhook/";
+pub(super) const WEBHOOKS: &str = "/v3/sources/webhook/";
 
 /// How the simulator is set up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -113,6 +114,7 @@ impl Simulator {
         let callbacks = Arc::new(callbacks);
         let house = Arc::new(House {
             path: format!("{WEBHOOKS}{}", config.clay.source()),
+            clay_api: ClayApi::new(config.clay.clone(), config.seed, ledger.clone(), callbacks.clone()),
             clay: Clay::new(config.clay, config.seed, ledger.clone(), callbacks.clone()),
             retell: Retell::new(config.retell, config.seed, ledger.clone(), callbacks.clone()),
             player: Mutex::new(Player::new(config.script)),
@@ -145,6 +147,11 @@ impl Simulator {
     /// The whole URL of Clay's webhook.
     pub fn clay_url(&self) -> String {
         format!("{}{}", self.base_url(), self.house.path)
+    }
+
+    /// The base URL of Clay's public API.
+    pub fn clay_api_url(&self) -> String {
+        format!("{}/public/v0", self.base_url())
     }
 
     /// Retell's base URL.
@@ -218,26 +225,28 @@ impl Player {
     }
 }
 
-struct House {
+pub(super) struct House {
     path: String,
     clay: Clay,
+    clay_api: Arc<ClayApi>,
     retell: Arc<Retell>,
     player: Mutex<Player>,
     hold_max: Duration,
-    ledger: Arc<Ledger>,
+    pub(super) ledger: Arc<Ledger>,
     callbacks: Arc<Callbacks>,
 }
 
 impl House {
-    fn totals(&self) -> Totals {
+    pub(super) fn totals(&self) -> Totals {
         Totals { callbacks_owed: self.callbacks.owed() as u64, ..self.ledger.totals() }
     }
 
     /// What the vendor answers by its own rules, its effect included.
     fn work(&self, ask: &Ask, open: &Open) -> Answer {
-        match ask.operation.vendor() {
-            Vendor::Clay => self.clay.answer(ask, open),
-            Vendor::Retell => self.retell.answer(ask, open),
+        match (ask.operation.vendor(), ask.operation) {
+            (Vendor::Clay, Operation::Webhook) => self.clay.answer(ask, open),
+            (Vendor::Clay, _) => self.clay_api.answer(ask, open),
+            (Vendor::Retell, _) => self.retell.answer(ask, open),
         }
     }
 
@@ -257,56 +266,8 @@ impl House {
     }
 }
 
-fn routes(house: Arc<House>) -> Router {
-    type Hall = State<Arc<House>>;
-    Router::new()
-        .route(
-            &format!("{WEBHOOKS}{{source}}"),
-            post(|State(house): Hall, Path(source), request| exchange(house, Operation::Webhook, source, request)),
-        )
-        .route(
-            "/v2/create-phone-call",
-            post(|State(house): Hall, request| exchange(house, Operation::CreatePhoneCall, String::new(), request)),
-        )
-        .route(
-            "/v2/get-call/{id}",
-            get(|State(house): Hall, Path(id), request| exchange(house, Operation::GetCall, id, request)),
-        )
-        .route(
-            "/get-concurrency",
-            get(|State(house): Hall, request| exchange(house, Operation::GetConcurrency, String::new(), request)),
-        )
-        .route(
-            "/v3/list-calls",
-            post(|State(house): Hall, request| exchange(house, Operation::ListCalls, String::new(), request)),
-        )
-        .route("/__ledger", get(show_ledger))
-        .route("/__ledger/totals", get(|State(house): Hall| async move { Json(house.totals()) }))
-        .with_state(house)
-}
-
-/// A part of the ledger: from entry `from` on, at most `limit`. Both may be left out.
-#[derive(Deserialize)]
-struct Part {
-    #[serde(default)]
-    from: usize,
-    #[serde(default = "Part::all")]
-    limit: usize,
-}
-
-impl Part {
-    fn all() -> usize {
-        usize::MAX
-    }
-}
-
-async fn show_ledger(State(house): State<Arc<House>>, Query(part): Query<Part>) -> Json<Value> {
-    let entries = house.ledger.entries(part.from, part.limit);
-    Json(json!({ "totals": house.totals(), "entries": entries }))
-}
-
 /// One request, from its arrival in the ledger to its answer or the lack of one.
-async fn exchange(house: Arc<House>, operation: Operation, argument: String, request: Request) -> Response {
+pub(super) async fn exchange(house: Arc<House>, operation: Operation, argument: String, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let Ok(Ok(body)) = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, BODY_MAX_BYTES)).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();

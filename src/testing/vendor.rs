@@ -13,34 +13,52 @@ use super::{Vendor, ledger::Mark};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Operation {
     Webhook,
+    Me,
+    GetBalance,
+    RunRoutine,
+    GetResults,
     CreatePhoneCall,
     GetCall,
+    StopCall,
     GetConcurrency,
     ListCalls,
+    CreateAgent,
+    GetAgent,
+    DeleteAgent,
 }
 
 impl Operation {
     pub(super) const fn vendor(self) -> Vendor {
         match self {
-            Self::Webhook => Vendor::Clay,
-            Self::CreatePhoneCall | Self::GetCall | Self::GetConcurrency | Self::ListCalls => Vendor::Retell,
+            Self::Webhook | Self::Me | Self::GetBalance | Self::RunRoutine | Self::GetResults => Vendor::Clay,
+            _ => Vendor::Retell,
         }
     }
 
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Webhook => "webhook",
+            Self::Me => "me",
+            Self::GetBalance => "get-balance",
+            Self::RunRoutine => "run-routine",
+            Self::GetResults => "get-results",
             Self::CreatePhoneCall => "create-phone-call",
             Self::GetCall => "get-call",
+            Self::StopCall => "stop-call",
             Self::GetConcurrency => "get-concurrency",
             Self::ListCalls => "list-calls",
+            Self::CreateAgent => "create-agent",
+            Self::GetAgent => "get-agent",
+            Self::DeleteAgent => "delete-agent",
         }
     }
 
     /// The status of its success.
     pub(super) const fn success(self) -> u16 {
         match self {
-            Self::CreatePhoneCall => 201,
+            Self::CreatePhoneCall | Self::CreateAgent => 201,
+            Self::RunRoutine => 202,
+            Self::StopCall | Self::DeleteAgent => 204,
             _ => 200,
         }
     }
@@ -72,6 +90,10 @@ impl Ask {
         match (self.operation, &self.json) {
             (Operation::Webhook, Some(Value::Array(rows))) => rows.iter().map(|row| mark(None, Some(row))).collect(),
             (Operation::Webhook, json) => vec![mark(None, json.as_ref())],
+            (Operation::RunRoutine, Some(json)) => {
+                let items = json.get("items").and_then(Value::as_array).map_or(0, Vec::len);
+                vec![Mark::default(); items]
+            }
             (Operation::CreatePhoneCall, Some(json)) => vec![mark(json.get("idempotency_key"), json.get("metadata"))],
             _ => Vec::new(),
         }
