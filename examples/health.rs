@@ -12,7 +12,10 @@ use std::{
 
 use mainstay::{
     Call, Class, Credits, Done, Failed, Handle, Operation, Placement, Profile, Runtime, VendorConfig,
-    actors::{breaker::BreakerConfig, health::VendorHealth},
+    actors::{
+        breaker::BreakerConfig,
+        health::{Code, VendorHealth},
+    },
 };
 use serde_json::json;
 use tokio::time::sleep;
@@ -71,6 +74,8 @@ async fn show(when: &str, mainstay: &Handle) {
     for VendorHealth { vendor, status, score, reasons, .. } in mainstay.snapshot().health.vendors {
         let score = score.map_or("no score".into(), |score| format!("{:.0} %", score * 100.0));
         println!("{when}: {vendor} is {status}, {score}");
-        reasons.iter().for_each(|reason| println!("  {}", reason.text));
+        // The age of the oldest letter is the calendar's, which this example does not own.
+        let ageless = reasons.iter().filter(|reason| reason.code != Code::DeadLetters);
+        ageless.for_each(|reason| println!("  {}", reason.text));
     }
 }
