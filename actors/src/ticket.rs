@@ -91,12 +91,14 @@ impl Lease {
         }
     }
 
-    /// Lets the slots go and keeps the money: a live call whose end never came.
+    /// Lets the slots go and keeps the money: a live call whose end never came. It was started all the same, so its start
+    /// still counts in the vendor's rate.
     pub fn release_slots(&mut self) {
         let (money, slots): (Vec<_>, Vec<_>) = self.grants.drain(..).partition(|grant| grant.guard == Guard::Budget);
         self.grants = money;
+        let lost = Outcome::without_answer(Class::Abandoned, Effect::Unknown, "");
         for slot in slots {
-            slot.end(GrantEnd::Unused);
+            slot.end(GrantEnd::Ended(Ending::from(&lost)));
         }
     }
 }

@@ -465,6 +465,24 @@ async fn a_live_call_keeps_its_slot_until_it_ends_and_an_unknown_one_until_its_l
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slot_that_is_let_go_does_not_give_back_the_start_that_was_made() {
+    local(async {
+        let (next, mut breaker) = Door::to_channel(100);
+        let window = Some(StrictWindow { most: 1, within: ms(3_600_000) });
+        let gate = OneGate::start(GateConfig { window, ..GateConfig::default() }, next, no_hazard());
+        let mut answers = offer(&gate.door, "critical", 0..1);
+        let mut lease = live(breaker.recv().await.unwrap(), &mut answers[0]);
+        tokio::time::sleep(ms(60_000)).await;
+        lease.release_slots();
+        let _next = offer(&gate.door, "critical", 1..2);
+        until_idle().await;
+        assert_eq!((gate.shown.get().in_use, gate.shown.get().window_left), (0, Some(0)));
+        assert!(breaker.try_recv().is_err(), "a second start within the hour");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_door_behind_refuses_and_gives_everything_back() {
     local(async {
         let (next, _breaker) = Door::to_channel(0);
