@@ -72,6 +72,13 @@ impl Book {
         std::iter::once(&mut self.page).chain(&mut self.past).find(|page| page.span.date == date)
     }
 
+    /// It may make room for another: nothing is used or raised in the present period, or a new one begins, and every
+    /// reservation in it has ended.
+    pub(super) fn may_be_forgotten(&self, turned: bool) -> bool {
+        let in_use = !turned && (!self.page.is_blank() || self.is_raised());
+        !in_use && self.pages().all(|page| page.open == 0)
+    }
+
     /// Nothing is lost when it is forgotten.
     pub(super) fn is_blank(&self) -> bool {
         self.page.is_blank() && self.past.is_empty() && self.raised.is_none()

@@ -119,7 +119,9 @@ impl Ledger {
             let known: Vec<_> = self.shelves.iter().map(Shelf::name).collect();
             return Err(BudgetChangeError::UnknownLimit { asked: which, known: known.join(", ") });
         };
-        if let Some(held) = shelf.has_no_room_for(holder) {
+        let turn = self.decide_turn(wall, now);
+        let turned = self.span_after(&turn, shelf) != shelf.span;
+        if let Some(held) = shelf.has_no_room_for(holder, turned) {
             return Err(BudgetChangeError::Full { held });
         }
         let configured = shelf.amount_of(holder);
@@ -132,7 +134,7 @@ impl Ledger {
         if !(least..=most).contains(&amount) {
             return Err(BudgetChangeError::Amount { amount, least, most });
         }
-        Ok(Force { turn: self.decide_turn(wall, now), what: change.what.clone() })
+        Ok(Force { turn, what: change.what.clone() })
     }
 
     /// Makes the change. Made twice it is made once.

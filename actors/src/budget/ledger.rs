@@ -211,7 +211,7 @@ impl Ledger {
         let mut worst = None;
         for (at, shelf) in self.shelves.iter().enumerate() {
             let Some(touch) = shelf.touch(ask, day.date) else { continue };
-            let span = turn.day.map_or(shelf.span, |day| self.calendar.span(shelf.period, &day));
+            let span = self.span_after(turn, shelf);
             let Err(over) = shelf.admit(touch, ask.critical, &span) else { continue };
             // The caller hears of the limit that keeps it away longest: it is no use to come back before.
             let reset = over.reset.unwrap_or(Timestamp::MAX);
@@ -233,6 +233,11 @@ impl Ledger {
             return Err((None, Refusal::new(Guard::Budget, reason)));
         }
         Ok(())
+    }
+
+    /// The period of a limit once a turn is made.
+    pub(super) fn span_after(&self, turn: &Turn, shelf: &Shelf) -> Span {
+        turn.day.map_or(shelf.span, |day| self.calendar.span(shelf.period, &day))
     }
 
     /// Enters the reservation in every book it touches, or counts the refusal.

@@ -59,7 +59,7 @@
 //! | money of the account | none: it must be stated | refused with the limit, the figures and the reset |
 //! | soft marks | 80 %, 95 % of each limit | a fact, once a period |
 //! | further limits | none, at most 16 | more are a fault of the configuration |
-//! | tenants or targets of one limit | 10,000 | those that used nothing in the period are forgotten, else refused: `budget tenants full` |
+//! | tenants or targets of one limit | 10,000 | those that used nothing in the period, and whose earlier calls ended, are forgotten, else refused: `budget tenants full` |
 //! | reservations, over all periods kept | 50,000 | refused: `budget reservations full` |
 //! | periods kept for late ends | 3 days, or 2 months | older reservations are written off as spent, their ends ignored |
 //! | the vendor's wait after *exhausted* | at most 31 days | longer waits are cut |

@@ -20,8 +20,8 @@ use crate::{
 /// accepted one by callback much later. Of months, the present one and the last are kept.
 pub const DAYS_KEPT: usize = 3;
 
-/// Most tenants or targets with a book in one limit. At the bound those that used nothing in the present period are
-/// forgotten; when all did, a new one is refused.
+/// Most tenants or targets with a book in one limit. At the bound those that used nothing in the present period, and whose
+/// earlier calls have all ended, are forgotten; where there is none, a new one is refused.
 pub const HOLDERS_MAX: usize = 10_000;
 
 /// The holder of the account's own book, and of the vendor's own address among its targets. No tenant or target has an empty
@@ -109,10 +109,10 @@ impl Shelf {
     pub(super) fn admit(&self, touch: Touch<'_>, critical: bool, span: &Span) -> Result<(), Over> {
         let book = self.books.get(touch.holder);
         let turned = *span != self.span;
-        if let Some(held) = self.has_no_room_for(touch.holder).filter(|_| !turned) {
+        if let Some(held) = self.has_no_room_for(touch.holder, turned) {
             let what = if self.scope == Scope::Tenant { "budget tenants" } else { "budget targets" };
             let reason = Reason::Full { what, held, limit: HOLDERS_MAX };
-            return Err(Over { reason, reset: self.span.reset(), hard: false });
+            return Err(Over { reason, reset: span.reset(), hard: false });
         }
         let page = book.filter(|_| !turned).map_or(Page::new(*span), |book| book.page);
         let whole = match book {
@@ -130,13 +130,14 @@ impl Shelf {
         Err(Over { reason, reset: span.reset().filter(|_| hard), hard })
     }
 
-    /// How many books there are, when there is no room for one of this holder.
-    pub(super) fn has_no_room_for(&self, holder: &str) -> Option<usize> {
-        (!self.books.contains_key(holder) && self.is_full()).then_some(self.books.len())
+    /// How many books there are, when there is no room for one of this holder. `turned`: in the next period.
+    pub(super) fn has_no_room_for(&self, holder: &str, turned: bool) -> Option<usize> {
+        (!self.books.contains_key(holder) && self.is_full(turned)).then_some(self.books.len())
     }
 
-    fn is_full(&self) -> bool {
-        self.scope != Scope::Account && self.books.len() >= HOLDERS_MAX && !self.books.values().any(Book::is_blank)
+    fn is_full(&self, turned: bool) -> bool {
+        let full = self.scope != Scope::Account && self.books.len() >= HOLDERS_MAX;
+        full && !self.books.values().any(|book| book.may_be_forgotten(turned))
     }
 
     /// Begins a new period: what was reserved before it does not count in it.
@@ -324,10 +325,10 @@ impl Shelf {
         self.books.get(holder)?.pages().find(|page| page.span.date == date)
     }
 
-    /// Begins a book, in the place of those that are blank if there are too many.
+    /// Begins a book, in the place of those that may be forgotten if there are too many.
     fn open(&mut self, holder: &str, used_before: Credits, now: Instant) {
         if self.books.len() >= HOLDERS_MAX {
-            self.books.retain(|_, book| !book.is_blank());
+            self.books.retain(|_, book| !book.may_be_forgotten(false));
             self.by_use.retain(|(_, holder)| self.books.contains_key(holder));
         }
         let page = Page { settled: used_before, ..Page::new(self.span) };
