@@ -123,7 +123,7 @@ pub enum Fact {
         /// Where it stands now.
         state: FinalState,
     },
-    /// A breaker changed its state. Stated once per change.
+    /// A breaker changed its state, or an operator ordered one open that was open already. Stated once per change.
     BreakerChanged {
         /// The vendor.
         vendor: VendorId,

@@ -85,6 +85,20 @@ fn an_operator_holds_a_breaker_open_sees_it_and_lets_it_go() {
 }
 
 #[test]
+fn an_order_to_hold_open_what_is_open_already_is_what_callers_hear() {
+    paused(async {
+        let wire = Wire::usually(ok(200));
+        let mainstay = start([clay(&wire)]).await;
+        let clay = mainstay.breaker("clay").unwrap();
+        clay.force_open(s(30), "a drill, Ana").await.unwrap();
+        clay.force_open(s(3_600), "Clay's maintenance, Ana").await.unwrap();
+        let refusal = refusal_of(mainstay.call(row(1).without_fallback()).await);
+        assert!(refusal.to_string().contains("Clay's maintenance, Ana"), "{refusal}");
+        assert_eq!((refusal.retry_after(now()), clay.snapshot().opened_total), (Some(s(3_600)), 1));
+    });
+}
+
+#[test]
 fn an_order_that_is_none_and_a_breaker_that_is_down_are_said_so() {
     paused(async {
         let wire = Wire::usually(ok(200));

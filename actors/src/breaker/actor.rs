@@ -189,6 +189,8 @@ fn log_change(vendor: &VendorId, circuit: &Circuit, change: &Transition) {
     let (generation, cause) = (change.generation, &*change.cause);
     let Figures { failures, slow, calls, limit } = change.figures;
     match change.to {
+        // An operator's order, which has a line of its own.
+        BreakerState::Open if change.from == BreakerState::Open => {}
         BreakerState::Open => tracing::warn!(
             target: "mainstay::breaker", %vendor, %circuit, generation, cause, failures, slow, calls, limit,
             "the circuit breaker of {whose} opened, calls are refused: {cause}"

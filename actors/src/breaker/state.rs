@@ -70,7 +70,7 @@ struct Move {
 /// Something happened that others want to know. Each is said once.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
-    /// The state changed.
+    /// The state changed, or an operator ordered an open breaker open.
     Changed(Transition),
     /// An operator's order began or ended.
     Mode {
@@ -92,7 +92,7 @@ pub enum Notice {
     },
 }
 
-/// A change of state that took place.
+/// A change of state that took place, or of the time until which it is open.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Transition {
     /// From.
@@ -279,7 +279,9 @@ impl Breaker {
         let (to, retry_at) = (self.state(), self.retry_at());
         self.opened += u64::from(from != to && to == BreakerState::Open);
         let changed = Transition { from, to, generation: self.generation, cause, figures, retry_at };
-        mode.into_iter().chain((from != to).then_some(Notice::Changed(changed))).collect()
+        // An open breaker that is ordered open is open until another moment now, for another reason.
+        let is_news = from != to || to == BreakerState::Open;
+        mode.into_iter().chain(is_news.then_some(Notice::Changed(changed))).collect()
     }
 
     fn opening(&self, outage: Outage, figures: Figures, now: Instant, until: Instant) -> Step {

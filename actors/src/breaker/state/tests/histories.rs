@@ -107,7 +107,8 @@ proptest! {
         for pair in rig.seen.windows(2) {
             prop_assert!(pair[0].to == pair[1].from && pair[0].generation < pair[1].generation);
         }
-        let opened = rig.seen.iter().filter(|change| change.to == BreakerState::Open).count() as u64;
+        let opens = |change: &&Transition| change.to == BreakerState::Open && change.from != BreakerState::Open;
+        let opened = rig.seen.iter().filter(opens).count() as u64;
         prop_assert_eq!(rig.breaker.totals().2, opened);
         rig.control(&Control::Automatic);
         rig.wait(LEASE);

@@ -104,6 +104,16 @@ fn an_order_and_its_end_are_said_once_each() {
 }
 
 #[test]
+fn an_order_to_an_open_breaker_says_until_when_it_is_open_now() {
+    let mut rig = Rig::opened(plain());
+    rig.control(&Control::ForceOpen(order(3_600)));
+    let said = rig.seen.last().unwrap();
+    assert_eq!((said.from, said.to), (BreakerState::Open, BreakerState::Open));
+    assert_eq!((said.retry_at, &*said.cause), (Some(rig.now + 3_600 * SECOND), "forced open for 3600 s: a drill, Ana"));
+    assert_eq!(rig.breaker.totals().2, 1, "it opened once");
+}
+
+#[test]
 fn an_order_without_an_end_or_a_reason_cannot_be_given() {
     let second = Duration::from_secs(1);
     for lasting in [Duration::ZERO, ORDER_MAX + Duration::from_nanos(1), Duration::MAX] {
