@@ -134,10 +134,12 @@ impl<V: Keep> IdempotencyActor<V> {
             |keys, report| {
                 let report = report?;
                 self.write_down(keys, &report);
-                keys.apply_report(report, now)
+                let mut told = keys.apply_report(report, now)?;
+                self.disk.forget(std::mem::take(&mut told.forgotten));
+                Some(told)
             },
         );
-        let Ok(Some(Told { joined, answer })) = told else { return };
+        let Ok(Some(Told { joined, answer, .. })) = told else { return };
         if unknown {
             let vendor = self.parts.vendor.as_str();
             warn!(target: "mainstay::idempotency", vendor, "{vendor}: an effect is unknown, its key is blocked until somebody finds out");

@@ -176,4 +176,6 @@ pub struct Told<V, W> {
     pub joined: Vec<W>,
     /// What they hear, each the same.
     pub answer: Answered<V>,
+    /// What had to make room.
+    pub forgotten: Forgotten<V>,
 }

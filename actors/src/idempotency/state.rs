@@ -135,11 +135,15 @@ impl<V: Clone, W: Waiter> Keys<V, W> {
     }
 
     fn decide_new(&self, asked: &Asked) -> Decision<V> {
-        let (held, limit) = (self.entries.len(), self.config.keys_max);
-        if held >= limit && self.done.is_empty() {
-            return Decision::Full { what: "keys", held, limit };
+        if !self.has_room() {
+            return Decision::Full { what: "keys", held: self.entries.len(), limit: self.config.keys_max };
         }
         self.mine(asked.at, false, false)
+    }
+
+    /// Done keys give way to others.
+    fn has_room(&self) -> bool {
+        self.entries.len() < self.config.keys_max || !self.done.is_empty()
     }
 
     fn decide_join(&self, joined: &[W]) -> Decision<V> {
@@ -242,7 +246,7 @@ impl<V: Clone, W: Waiter> Keys<V, W> {
                 .get(key)
                 .is_some_and(|entry| matches!(&entry.stage, Stage::InFlight { claim, .. } if claim == ended)),
             KeyReport::Restored { key, call: by, end, .. } => match self.entries.get(key).map(|entry| &entry.stage) {
-                None => self.entries.len() < self.config.keys_max && matches!(end, End::Unknown | End::Parked(_)),
+                None => self.has_room() && matches!(end, End::Unknown | End::Parked(_)),
                 Some(Stage::Unknown { call }) => call == by && matches!(end, End::Parked(_)),
                 Some(_) => false,
             },
@@ -263,11 +267,13 @@ impl<V: Clone, W: Waiter> Keys<V, W> {
         let (key, end) = match report {
             KeyReport::Ended { key, end, .. } | KeyReport::Resolved { key, end, .. } => (key, end),
             KeyReport::Restored { key, fingerprint, call, since, end } => {
-                if self.entries.remove(&key).is_some() {
-                    self.unknown -= 1; // decided so
+                let mut forgotten = Vec::new();
+                match self.entries.remove(&key) {
+                    Some(_) => self.unknown -= 1, // decided so
+                    None => self.make_room(1, &mut forgotten),
                 }
                 let answer = self.put_end(key, (fingerprint, since), call, end, now);
-                return Some(Told { joined: Vec::new(), answer });
+                return Some(Told { joined: Vec::new(), answer, forgotten });
             }
             KeyReport::NotWritten => {
                 self.totals.not_written_total += 1;
@@ -291,7 +297,7 @@ impl<V: Clone, W: Waiter> Keys<V, W> {
             }
         };
         let answer = self.put_end(key, (entry.fingerprint, entry.since), owner, end, now);
-        Some(Told { joined, answer })
+        Some(Told { joined, answer, forgotten: Vec::new() })
     }
 
     fn put_end(

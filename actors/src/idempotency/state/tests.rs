@@ -252,6 +252,18 @@ fn what_the_store_remembers_as_unknown_is_blocked_from_the_start() {
     assert_eq!(claim(&mut table, &asked(1, 0, 2), now), Decision::Unknown { call: call(1) });
 }
 
+#[test]
+fn a_parked_call_of_an_earlier_process_stands_for_its_key_before_any_answer_is_stored() {
+    for end in [End::Unknown, End::Parked(7)] {
+        let (mut table, now) = (Table::new(config(1, 10)), clock::now());
+        table.take_in(vec![left(3, Some((3, now + KEEP)))]);
+        let told = report(&mut table, restored(1, 1, end), now).expect("stored answers make room");
+        assert_eq!(told.forgotten, [(key(3), 3)]);
+        let repeat = claim(&mut table, &asked(1, 0, 9), now);
+        assert!(!matches!(repeat, Decision::Mine(_)), "{repeat:?}");
+    }
+}
+
 // ---- against a naive model ----
 
 #[derive(Debug, Clone)]
