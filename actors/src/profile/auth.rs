@@ -68,7 +68,11 @@ impl Auth {
     pub(super) fn secrets(&self) -> Vec<SecretString> {
         match self {
             Self::None => Vec::new(),
-            Self::Bearer(key) | Self::Header { value: key, .. } | Self::Query { value: key, .. } => vec![key.clone()],
+            Self::Bearer(key) | Self::Header { value: key, .. } => vec![key.clone()],
+            Self::Query { value: key, .. } => {
+                let sent: String = form_urlencoded::byte_serialize(key.expose_secret().as_bytes()).collect();
+                vec![key.clone(), SecretString::from(sent)]
+            }
             Self::Basic { user, password } => {
                 let sent = self.basic().unwrap_or_default();
                 vec![user.clone(), password.clone(), SecretString::from(sent)]

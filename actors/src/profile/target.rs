@@ -243,6 +243,22 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_taken_out_in_every_form_in_which_it_travels() {
+        let redacted = |auth: serde_json::Value, words: &str| {
+            let auth = serde_json::from_value(auth).unwrap();
+            Profile { auth, ..Clay::account("clay").unwrap() }.redact(words)
+        };
+        let query = serde_json::json!({"query": {"name": "key", "value": "canary/1 +ä"}});
+        let words = "no canary/1 +ä in /x?key=canary%2F1+%2B%C3%A4";
+        assert_eq!(redacted(query, words), "no <redacted> in /x?key=<redacted>");
+        let basic = serde_json::json!({"basic": {"user": "user canary", "password": "open canary"}});
+        let words = "no user canary with open canary: Basic dXNlciBjYW5hcnk6b3BlbiBjYW5hcnk=";
+        assert_eq!(redacted(basic, words), "no <redacted> with <redacted>: Basic <redacted>");
+        let header = serde_json::json!({"header": {"name": "x", "prefix": "Token ", "value": "canary_1"}});
+        assert_eq!(redacted(header, "x: Token canary_1"), "x: Token <redacted>");
+    }
+
+    #[test]
     fn what_is_wrong_with_a_target_is_said_by_its_name_and_without_its_secrets() {
         let mut profile = two_tables();
         let auth = Some(Auth::Bearer("two\nlines canary".to_owned().into()));
