@@ -236,9 +236,15 @@ impl Operation {
         faults.require((1..=16 << 20).contains(&self.payload_max_bytes), "payload_max_bytes", || {
             format!("{} is not within 1..=16777216", self.payload_max_bytes)
         });
-        let one = [&self.correlation, &self.vendor_ref, &self.estimate_for_each, &self.resets_at];
-        for at in self.required.iter().chain(one.into_iter().flatten()) {
-            pointer::check(at, "pointer", faults);
+        let one_place = [
+            ("correlation", &self.correlation),
+            ("vendor_ref", &self.vendor_ref),
+            ("estimate_for_each", &self.estimate_for_each),
+            ("resets_at", &self.resets_at),
+        ];
+        let required = self.required.iter().map(|at| ("required", at));
+        for (field, at) in one_place.into_iter().filter_map(|(field, at)| Some((field, at.as_ref()?))).chain(required) {
+            pointer::check_one(at, field, faults);
         }
         for class in [Class::Success, Class::Abandoned] {
             faults.require(!self.charge.contains_key(&class), "charge", || {

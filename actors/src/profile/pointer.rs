@@ -22,6 +22,13 @@ pub(super) fn check(pointer: &str, field: &str, faults: &mut Faults) {
     faults.require(fine, field, || format!("{pointer:?} is no JSON pointer such as /data/id or /data/*/id"));
 }
 
+/// Notes a text that is no pointer to one place.
+pub(super) fn check_one(pointer: &str, field: &str, faults: &mut Faults) {
+    check(pointer, field, faults);
+    let one = !pointer.split('/').any(|part| part == "*");
+    faults.require(one, field, || format!("{pointer:?} leads to several places, and one is needed"));
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -40,14 +47,21 @@ mod tests {
         }
     }
 
+    fn is_wrong(check: fn(&str, &str, &mut Faults), pointer: &str) -> bool {
+        let mut faults = Faults::default();
+        check(pointer, "at", &mut faults);
+        faults.into_result().is_err()
+    }
+
     #[test]
     fn a_text_that_is_no_pointer_is_named() {
-        let wrong = |pointer| {
-            let mut faults = Faults::default();
-            check(pointer, "at", &mut faults);
-            faults.into_result().is_err()
-        };
-        assert!(["", "data", "/data/*id"].into_iter().all(wrong));
-        assert!(!["/data", "/data/*", "/data/*/id"].into_iter().any(wrong));
+        assert!(["", "data", "/data/*id"].into_iter().all(|text| is_wrong(check, text)));
+        assert!(!["/data", "/data/*", "/data/*/id"].into_iter().any(|text| is_wrong(check, text)));
+    }
+
+    #[test]
+    fn a_pointer_to_several_places_is_a_fault_where_one_is_needed() {
+        assert!(["", "data", "/data/*", "/data/*/id"].into_iter().all(|text| is_wrong(check_one, text)));
+        assert!(!["/data", "/data/0/id", "/5*"].into_iter().any(|text| is_wrong(check_one, text)));
     }
 }
