@@ -15,11 +15,11 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use mainstay::{
-    Call, CallError, Clay, Completion, Credits, Event, Fact, Handle, Retell, Runtime, VendorConfig,
+    Builder, Call, CallError, Clay, Completion, Credits, Event, Fact, Handle, Retell, Runtime, VendorConfig,
     actors::{dlq::Filter, fact::BreakerState},
     testing::{Chaos, ClayConfig, Episode, Fault, RetellConfig, Script, Simulator, SimulatorConfig, Vendor},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     live::{PATIENCE, TWO, quick, retell_with_key, soon},
@@ -69,6 +69,37 @@ fn an_opening_breaker_is_said_once_at_warn_with_the_vendors_name() {
     });
 }
 
+/// How vendors of other makes are told who calls, and every form in which the secrets in it travel.
+const OTHER_AUTHS: [(&str, &str, &[&str]); 3] = [
+    (
+        "basic-echo",
+        r#"{"basic": {"user": "user_canary_31ce", "password": "open canary/7d05"}}"#,
+        &["user_canary_31ce", "open canary/7d05", "dXNlcl9jYW5hcnlfMzFjZTpvcGVuIGNhbmFyeS83ZDA1"],
+    ),
+    (
+        "query-echo",
+        r#"{"query": {"name": "key", "value": "query canary/8e21+"}}"#,
+        &["query canary/8e21+", "query+canary%2F8e21%2B"],
+    ),
+    (
+        "prefix-echo",
+        r#"{"header": {"name": "x-key", "prefix": "Token ", "value": "prefixed_canary_60b4"}}"#,
+        &["prefixed_canary_60b4"],
+    ),
+];
+
+/// A vendor that knows its callers so, and a second place of it where nobody listens.
+fn other_make(name: &str, auth: &str, echo: &str) -> VendorConfig {
+    let auth: Value = serde_json::from_str(auth).unwrap();
+    let spec = json!({"http": {
+        "base_url": echo,
+        "auth": auth,
+        "targets": {"gone": {"base_url": "http://127.0.0.1:1"}},
+        "operations": {"send": {"path": "/send"}},
+    }});
+    VendorConfig::of(name, serde_json::from_value(spec).unwrap())
+}
+
 /// Texts that may stand nowhere, and one of a payload, which may stand in a dead letter only.
 struct Canaries {
     key: String,
@@ -91,8 +122,9 @@ impl Canaries {
         }
     }
 
-    fn secrets(&self) -> [&str; 5] {
-        [&self.key, &self.token, &self.webhook, &self.other_webhook, &self.other_token]
+    fn secrets(&self) -> impl Iterator<Item = &str> {
+        let own = [&self.key, &self.token, &self.webhook, &self.other_webhook, &self.other_token];
+        own.into_iter().map(String::as_str).chain(OTHER_AUTHS.iter().flat_map(|(_, _, secrets)| *secrets).copied())
     }
 
     fn none_in(&self, what: &str, text: &str) {
@@ -104,7 +136,7 @@ impl Canaries {
         }
     }
 
-    fn payload(&self, n: usize) -> serde_json::Value {
+    fn payload(&self, n: usize) -> Value {
         json!({ "lead_id": n, "note": self.payload, "from_number": "+14155550100", "to_number": "+14155550101" })
     }
 }
@@ -145,8 +177,8 @@ async fn one_of_each(mainstay: &Handle, canaries: &Canaries, round: usize) -> Ve
 async fn echo() -> String {
     let answer = async |headers: HeaderMap, request: Request<Body>| {
         let sent = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-        let words =
-            format!("no access to {} with {}{}", request.uri(), sent("authorization"), sent("x-clay-webhook-auth"));
+        let keys = ["authorization", "x-clay-webhook-auth", "x-key"].map(sent).concat();
+        let words = format!("no access to {} with {keys}", request.uri());
         (StatusCode::UNAUTHORIZED, axum::Json(json!({ "message": words })))
     };
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -197,6 +229,7 @@ async fn no_secret_is_in_any_log_line_snapshot_fact_error_letter_or_file() {
     let dir = tempfile::tempdir().unwrap();
     // The actors crash now and then, too: a crash says what was in hand.
     let chaos = Arc::new(Chaos::seeded(3).panic_every(40, "*"));
+    let others = OTHER_AUTHS.map(|(name, auth, _)| wide(other_make(name, auth, &echo)));
     let builder = Runtime::builder()
         .vendor(wide(VendorConfig::clay("clay", table(vendors.clay_url()))))
         .vendor(wide(VendorConfig::retell("retell", workspace(vendors.retell_url()))))
@@ -210,6 +243,7 @@ async fn no_secret_is_in_any_log_line_snapshot_fact_error_letter_or_file() {
             runtime.child.intensity.max_restarts = 1_000;
             runtime.supervisor.max_restarts = 1_000;
         });
+    let builder = others.into_iter().fold(builder, Builder::vendor);
     canaries.none_in("a builder", &format!("{builder:?}"));
     let runtime = builder.start().await.unwrap();
     let mainstay = runtime.handle();
@@ -250,6 +284,15 @@ async fn no_secret_is_in_any_log_line_snapshot_fact_error_letter_or_file() {
         let error = soon(mainstay.call(call)).await.unwrap_err();
         assert!(error.to_string().contains("no access to"), "{error}");
         errors.push(error);
+    }
+    for (vendor, _, _) in OTHER_AUTHS {
+        let send = || Call::new(vendor, "send", canaries.payload(99)).deadline(Duration::from_millis(900));
+        let error = soon(mainstay.call(send().key("echo"))).await.unwrap_err();
+        let known = error.to_string().contains("no access to /send") && error.to_string().contains("<redacted>");
+        assert!(known, "{error}");
+        errors.push(error);
+        let parked = soon(mainstay.call(send().key("gone").target("gone"))).await;
+        canaries.none_in("an answer", &format!("{parked:?}"));
     }
     let astray = Call::new("clay", "push-row", canaries.payload(100)).lane("urgent");
     errors.push(soon(mainstay.call(astray)).await.unwrap_err());
