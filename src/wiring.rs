@@ -14,7 +14,7 @@ use std::{
 use mainstay_actors::{
     breaker::BreakerSnapshot,
     budget::BudgetSnapshot,
-    bulkhead::{GateSnapshot, LaneSnapshot},
+    bulkhead::{Circuits, GateSnapshot, LaneSnapshot},
     clock::{Clock, Rng},
     fact::FactSink,
     idempotency::FoundKey,
@@ -121,7 +121,8 @@ pub(crate) fn wire_vendor(
     let vendor = profile.vendor.clone();
     let spec = SupervisorSpec { intensity: kit.intensity, ..SupervisorSpec::of_vendor(vendor.clone()) };
     let under = kit.tree.supervisor(spec);
-    let wiring = Wiring { kit, vendor, under, worker, config, profile: Arc::new(profile) };
+    let wiring =
+        Wiring { kit, vendor, under, worker, config, profile: Arc::new(profile), circuits: Published::default() };
     wiring.wire(keys)
 }
 
@@ -156,7 +157,15 @@ pub(crate) fn wire_guards(
     let vendor = profile.vendor.clone();
     let under =
         kit.tree.supervisor(SupervisorSpec { intensity: kit.intensity, ..SupervisorSpec::of_vendor(vendor.clone()) });
-    let wiring = Wiring { kit, vendor, under, worker, config, profile: Arc::new(profile.clone()) };
+    let wiring = Wiring {
+        kit,
+        vendor,
+        under,
+        worker,
+        config,
+        profile: Arc::new(profile.clone()),
+        circuits: Published::default(),
+    };
     let has = |guard| chosen.contains(&guard);
     let mut next = exit;
     let budget = has(Guard::Budget).then(|| wiring.budget(next.clone()));
@@ -189,6 +198,8 @@ struct Wiring<'a> {
     worker: &'a Worker,
     config: &'a VendorConfig,
     profile: Arc<Profile>,
+    /// What the breakers said last, for whoever is before them.
+    circuits: Published<Circuits>,
 }
 
 impl Wiring<'_> {

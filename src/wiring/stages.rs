@@ -8,8 +8,8 @@ use mainstay_actors::{
     breaker::{Breaker, BreakerActor, BreakerParts, BreakerSnapshot},
     budget::{BudgetActor, BudgetParts, BudgetSnapshot, Ledger},
     bulkhead::{
-        BreakerNews, BulkheadActor, Gate, GateParts, GateSnapshot, Lane, LaneConfig, LaneParts, LaneSnapshot,
-        VendorGateActor,
+        BreakerNews, BulkheadActor, CircuitsChanged, Gate, GateParts, GateSnapshot, Lane, LaneConfig, LaneParts,
+        LaneSnapshot, VendorGateActor,
     },
     client::{Client, ClientActor, ClientParts, Function, HttpTransport, Transport},
     clock::Clock,
@@ -109,10 +109,11 @@ impl Wiring<'_> {
 
     pub(super) fn gate(&self, next: BTreeMap<Circuit, Door<Ticket>>) -> GateEnds {
         let gate = Gate::new(self.config.gate.clone(), &self.config.lanes);
-        let shown = Published::new(gate.snapshot(&self.vendor, self.kit.clock.now()));
+        let shown = Published::new(gate.snapshot(&self.vendor, self.kit.clock.now(), &self.circuits.get()));
         let parts = GateParts {
             vendor: self.vendor.clone(),
             next,
+            circuits: self.circuits.clone(),
             facts: self.kit.sink(),
             clock: self.kit.clock.clone(),
             shown: shown.clone(),
@@ -124,10 +125,11 @@ impl Wiring<'_> {
 
     pub(super) fn lane(&self, config: &LaneConfig, next: Door<Ticket>) -> LaneEnds {
         let lane = Lane::new(config.clone());
-        let shown = Published::new(lane.snapshot(&self.vendor, self.kit.clock.now()));
+        let shown = Published::new(lane.snapshot(&self.vendor, self.kit.clock.now(), &self.circuits.get()));
         let parts = LaneParts {
             vendor: self.vendor.clone(),
             next,
+            circuits: self.circuits.clone(),
             facts: self.kit.sink(),
             clock: self.kit.clock.clone(),
             shown: shown.clone(),
@@ -167,13 +169,17 @@ impl Wiring<'_> {
     }
 
     /// While a breaker is open, whoever waits for it in a lane or at the gate comes out at once.
-    pub(super) fn tell_of_the_breakers(&self, doors: Vec<Door<BreakerNews>>) {
-        let (vendor, clock) = (self.vendor.clone(), self.kit.clock.clone());
+    pub(super) fn tell_of_the_breakers(&self, doors: Vec<Door<CircuitsChanged>>) {
+        let (vendor, clock, circuits) = (self.vendor.clone(), self.kit.clock.clone(), self.circuits.clone());
         self.kit.facts.listen(move |event| {
             let Some(news) = news_of(&event.fact, &vendor, &clock) else { return };
+            // Facts come one at a time: nobody else replaces the value between these lines.
+            let mut said = (*circuits.get()).clone();
+            said.hear(news);
+            circuits.set(said);
             for door in &doors {
-                // News that find no room are dropped: the breaker itself refuses those who come to it.
-                let _ = door.pass(news.clone());
+                // A full mailbox needs no waking.
+                let _ = door.pass(CircuitsChanged);
             }
         });
     }
@@ -187,7 +193,7 @@ pub(super) struct BudgetEnds {
 
 pub(super) struct GateEnds {
     pub(super) tickets: Door<Ticket>,
-    pub(super) news: Door<BreakerNews>,
+    pub(super) news: Door<CircuitsChanged>,
     pub(super) address: Addr<VendorGateActor>,
     pub(super) shown: Published<GateSnapshot>,
 }
@@ -195,16 +201,16 @@ pub(super) struct GateEnds {
 pub(super) struct LaneEnds {
     pub(super) name: LaneId,
     pub(super) tickets: Door<Ticket>,
-    pub(super) news: Door<BreakerNews>,
+    pub(super) news: Door<CircuitsChanged>,
     pub(super) address: Addr<BulkheadActor>,
     pub(super) shown: Published<LaneSnapshot>,
 }
 
 fn news_of(fact: &Fact, of: &VendorId, clock: &Clock) -> Option<BreakerNews> {
-    let Fact::BreakerChanged { vendor, circuit, to, cause, retry_at, .. } = fact else { return None };
+    let Fact::BreakerChanged { vendor, circuit, to, generation, cause, retry_at, .. } = fact else { return None };
     if vendor != of {
         return None;
     }
     let closed_until = retry_at.filter(|_| *to == BreakerState::Open).map(|at| clock.instant_of(at));
-    Some(BreakerNews { circuit: circuit.clone(), closed_until, cause: cause.clone() })
+    Some(BreakerNews { circuit: circuit.clone(), generation: *generation, closed_until, cause: cause.clone() })
 }

@@ -99,6 +99,36 @@ fn an_order_to_hold_open_what_is_open_already_is_what_callers_hear() {
 }
 
 #[test]
+fn a_lane_whose_mailbox_is_full_hears_all_the_same_that_a_forced_opening_ended() {
+    paused(async {
+        let wire = Wire::usually(ok(200));
+        let builder = builder().with(|runtime| runtime.mailbox_max = 1).vendor(clay(&wire));
+        let mainstay = builder.start().await.unwrap().handle();
+        let clay = mainstay.breaker("clay").unwrap();
+        for later in 0..20 {
+            clay.force_open(s(24 * 3_600), "a drill, Ana").await.unwrap();
+            turn().await;
+            let flood: Vec<_> = (1..50).map(|n| begin(&mainstay, row(100 * later + n).without_fallback())).collect();
+            let of_task = clay.clone();
+            let automatic = tokio::task::spawn_local(async move {
+                // Among so many moments is one at which a call is in the lane's mailbox.
+                for _ in 0..later {
+                    tokio::task::yield_now().await;
+                }
+                of_task.automatic().await
+            });
+            automatic.await.unwrap().unwrap();
+            for call in flood {
+                // Refused, or the probe.
+                let _ = call.await.unwrap();
+            }
+            turn().await;
+            call_of(mainstay.call(row(100 * later).without_fallback()).await);
+        }
+    });
+}
+
+#[test]
 fn an_order_that_is_none_and_a_breaker_that_is_down_are_said_so() {
     paused(async {
         let wire = Wire::usually(ok(200));

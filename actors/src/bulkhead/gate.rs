@@ -9,7 +9,7 @@ use std::{
 use super::{
     config::{CONCURRENCY_MAX, GateConfig, LaneConfig},
     control::{ChangeError, GateChange, InForce},
-    message::{BreakerNews, Circuits},
+    message::Circuits,
     queue::{Arrival, Out, Queue, Refused, later},
     rate::Bucket,
     snapshot::{GateSnapshot, LineSnapshot},
@@ -99,7 +99,6 @@ pub struct Gate<T> {
     next_grant: u64,
     bucket: Option<Bucket>,
     window: Option<WindowLog>,
-    circuits: Circuits,
     paused_until: Option<Instant>,
     refused: Refused,
     returned_tokens: u64,
@@ -117,7 +116,6 @@ impl<T> Gate<T> {
             next_grant: 0,
             bucket: config.rate.map(Bucket::new),
             window: config.window.map(WindowLog::new),
-            circuits: Circuits::default(),
             paused_until: None,
             refused: Refused::default(),
             returned_tokens: 0,
@@ -131,8 +129,8 @@ impl<T> Gate<T> {
     }
 
     /// One whose circuit is open, and its line.
-    fn shut_out(&self, now: Instant) -> Option<(usize, u64, Refusal)> {
-        self.circuits.shut(now).find_map(|(circuit, refusal)| {
+    fn shut_out(&self, now: Instant, circuits: &Circuits) -> Option<(usize, u64, Refusal)> {
+        circuits.shut(now).find_map(|(circuit, refusal)| {
             let in_line = |(at, line): (usize, &Line<T>)| Some((at, line.queue.first_of(circuit)?));
             let (at, seq) = self.lines.iter().enumerate().find_map(in_line)?;
             Some((at, seq, refusal))
@@ -145,9 +143,10 @@ impl<T> Gate<T> {
         lane: &LaneId,
         circuit: &Circuit,
         now: Instant,
+        circuits: &Circuits,
         wanted: &dyn Fn(&T) -> bool,
     ) -> (usize, Arrival) {
-        if let Some(refusal) = self.circuits.refusal(circuit, now) {
+        if let Some(refusal) = circuits.refusal(circuit, now) {
             return (0, Arrival::Refuse(refusal));
         }
         let Some((at, line)) = self.lines.iter().enumerate().find(|(_, line)| line.lane == *lane) else {
@@ -191,11 +190,11 @@ impl<T> Gate<T> {
     }
 
     /// Finds the one thing to do next.
-    pub fn decide_step(&self, now: Instant, wanted: &dyn Fn(&T) -> bool) -> GateStep {
+    pub fn decide_step(&self, now: Instant, circuits: &Circuits, wanted: &dyn Fn(&T) -> bool) -> GateStep {
         if let Some((grant, _)) = self.slots.first_key_value().filter(|(_, slot)| slot.until <= now) {
             return GateStep::EndLease(*grant);
         }
-        if let Some((line, seq, refusal)) = self.shut_out(now) {
+        if let Some((line, seq, refusal)) = self.shut_out(now, circuits) {
             return GateStep::Out { line, seq, refusal };
         }
         for (at, line) in self.lines.iter().enumerate() {
@@ -314,24 +313,19 @@ impl<T> Gate<T> {
         news
     }
 
-    /// Hears of a breaker. The steps that follow refuse whoever waits for it while it is open.
-    pub fn hear(&mut self, news: BreakerNews) {
-        self.circuits.hear(news);
-    }
-
     /// When there is something to do next without a message; `now` when it is overdue.
-    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
+    pub fn next_deadline(&self, now: Instant, circuits: &Circuits) -> Option<Instant> {
         let lease = self.slots.first_key_value().map(|(_, slot)| slot.until);
         let due = self.lines.iter().filter_map(|line| line.queue.next_due()).min();
         if due.is_none() {
             return lease; // nobody waits
         }
-        let opens = if self.shut_out(now).is_some() { Some(now) } else { self.opens_at(now) };
+        let opens = if self.shut_out(now, circuits).is_some() { Some(now) } else { self.opens_at(now) };
         lease.into_iter().chain(due).chain(opens).min()
     }
 
     /// What others may see.
-    pub fn snapshot(&self, vendor: &VendorId, now: Instant) -> GateSnapshot {
+    pub fn snapshot(&self, vendor: &VendorId, now: Instant, circuits: &Circuits) -> GateSnapshot {
         let line =
             |line: &Line<T>| LineSnapshot { lane: line.lane.clone(), weight: line.weight, waiting: line.queue.len() };
         let pause = self.paused_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
@@ -353,7 +347,7 @@ impl<T> Gate<T> {
             expired_total: self.refused.expired,
             leases_ended_total: self.leases_ended,
             paused_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-            closed_by: self.circuits.snapshot(now),
+            closed_by: circuits.snapshot(now),
         }
     }
 }

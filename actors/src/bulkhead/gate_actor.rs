@@ -7,7 +7,7 @@ use actix::{Actor, Context, Handler};
 use super::{
     control::{ChangeError, GateChange},
     gate::{Gate, GateStepped},
-    message::BreakerNews,
+    message::{Circuits, CircuitsChanged},
     queue::Out,
     snapshot::GateSnapshot,
 };
@@ -31,6 +31,8 @@ pub struct GateParts {
     pub vendor: VendorId,
     /// Where a ticket with a slot and a token goes: the breaker of its circuit.
     pub next: BTreeMap<Circuit, Door<Ticket>>,
+    /// What the vendor's breakers said last.
+    pub circuits: Published<Circuits>,
     /// Where it states facts.
     pub facts: Arc<dyn FactSink>,
     /// The clocks.
@@ -55,9 +57,11 @@ impl VendorGateActor {
     /// in hand.
     fn advance(&self, now: Instant) {
         let wanted = |ticket: &Ticket| ticket.is_wanted(now);
+        let circuits = self.parts.circuits.get();
         for _ in 0..STEPS_MAX {
-            let stepped =
-                self.inc.commit(|gate| gate.decide_step(now, &wanted), |gate, step| gate.apply_step(now, step));
+            let stepped = self
+                .inc
+                .commit(|gate| gate.decide_step(now, &circuits, &wanted), |gate, step| gate.apply_step(now, step));
             match stepped {
                 Ok(GateStepped::Granted { item, grant }) => self.let_through(item, grant),
                 Ok(GateStepped::Out(out)) => self.refuse(out),
@@ -113,8 +117,9 @@ impl Handler<Hop<Ticket>> for VendorGateActor {
         self.inc.begin("Ticket", Some(ticket.call().id));
         let now = self.parts.clock.now();
         let (call, circuit, deadline) = (ticket.call().clone(), ticket.circuit().clone(), ticket.deadline());
+        let circuits = self.parts.circuits.get();
         let arrived = self.inc.commit(
-            |gate| gate.decide_arrive(&call.lane, &circuit, now, &|waiting: &Ticket| waiting.is_wanted(now)),
+            |gate| gate.decide_arrive(&call.lane, &circuit, now, &circuits, &|waiting: &Ticket| waiting.is_wanted(now)),
             |gate, arrival| gate.apply_arrive(ticket, circuit.clone(), deadline, now, arrival),
         );
         let Ok(out) = arrived else { return };
@@ -125,14 +130,12 @@ impl Handler<Hop<Ticket>> for VendorGateActor {
     }
 }
 
-impl Handler<Hop<BreakerNews>> for VendorGateActor {
+impl Handler<Hop<CircuitsChanged>> for VendorGateActor {
     type Result = ();
 
-    fn handle(&mut self, hop: Hop<BreakerNews>, _: &mut Context<Self>) {
-        self.inc.begin("BreakerNews", None);
-        if self.inc.commit(|_| (), |gate, ()| gate.hear(hop.body)).is_ok() {
-            self.advance(self.parts.clock.now());
-        }
+    fn handle(&mut self, _: Hop<CircuitsChanged>, _: &mut Context<Self>) {
+        self.inc.begin("CircuitsChanged", None);
+        self.advance(self.parts.clock.now());
     }
 }
 
@@ -170,7 +173,8 @@ impl Resident for VendorGateActor {
 
     fn next_deadline(&self) -> Option<Instant> {
         let now = self.parts.clock.now();
-        self.inc.read(|gate| gate.next_deadline(now))
+        let circuits = self.parts.circuits.get();
+        self.inc.read(|gate| gate.next_deadline(now, &circuits))
     }
 
     fn on_deadline(&mut self, _: &mut Context<Self>) {
@@ -180,6 +184,7 @@ impl Resident for VendorGateActor {
 
     fn publish(&mut self) {
         let now = self.parts.clock.now();
-        self.parts.shown.set(self.inc.read(|gate| gate.snapshot(&self.parts.vendor, now)));
+        let circuits = self.parts.circuits.get();
+        self.parts.shown.set(self.inc.read(|gate| gate.snapshot(&self.parts.vendor, now, &circuits)));
     }
 }

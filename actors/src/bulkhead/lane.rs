@@ -9,7 +9,7 @@ use std::{
 use super::{
     config::LaneConfig,
     control::{ChangeError, InForce, LaneChange},
-    message::{BreakerNews, Circuits},
+    message::Circuits,
     queue::{Arrival, Out, Queue, Refused, later},
     snapshot::LaneSnapshot,
 };
@@ -70,7 +70,6 @@ pub struct Lane<T> {
     queue: Queue<T>,
     running: BTreeSet<GrantId>,
     next_grant: u64,
-    circuits: Circuits,
     waits: Waits,
     refused: Refused,
     dispatched: u64,
@@ -86,7 +85,6 @@ impl<T> Lane<T> {
             queue: Queue::new(),
             running: BTreeSet::new(),
             next_grant: 0,
-            circuits: Circuits::default(),
             waits: Waits::default(),
             refused: Refused::default(),
             dispatched: 0,
@@ -109,13 +107,19 @@ impl<T> Lane<T> {
     }
 
     /// One whose circuit is open.
-    fn shut_out(&self, now: Instant) -> Option<(u64, Refusal)> {
-        self.circuits.shut(now).find_map(|(circuit, refusal)| Some((self.queue.first_of(circuit)?, refusal)))
+    fn shut_out(&self, now: Instant, circuits: &Circuits) -> Option<(u64, Refusal)> {
+        circuits.shut(now).find_map(|(circuit, refusal)| Some((self.queue.first_of(circuit)?, refusal)))
     }
 
     /// Finds a place for an arrival.
-    pub fn decide_arrive(&self, circuit: &Circuit, now: Instant, wanted: &dyn Fn(&T) -> bool) -> Arrival {
-        if let Some(refusal) = self.circuits.refusal(circuit, now) {
+    pub fn decide_arrive(
+        &self,
+        circuit: &Circuit,
+        now: Instant,
+        circuits: &Circuits,
+        wanted: &dyn Fn(&T) -> bool,
+    ) -> Arrival {
+        if let Some(refusal) = circuits.refusal(circuit, now) {
             return Arrival::Refuse(refusal);
         }
         // Free permits are places too: the steps that follow fill them from the queue.
@@ -150,12 +154,12 @@ impl<T> Lane<T> {
     }
 
     /// Finds the one thing to do next.
-    pub fn decide_step(&self, now: Instant, wanted: &dyn Fn(&T) -> bool) -> LaneStep {
+    pub fn decide_step(&self, now: Instant, circuits: &Circuits, wanted: &dyn Fn(&T) -> bool) -> LaneStep {
         if self.untold > 0 && self.quiet_until.is_none_or(|until| until <= now) {
             return LaneStep::Tell(self.untold);
         }
         let Some((first_seq, first)) = self.queue.first() else { return LaneStep::Rest };
-        if let Some((seq, refusal)) = self.shut_out(now) {
+        if let Some((seq, refusal)) = self.shut_out(now, circuits) {
             return LaneStep::Out { seq, refusal };
         }
         if let Some((seq, late)) = self.queue.overdue(now) {
@@ -212,14 +216,9 @@ impl<T> Lane<T> {
         self.running.remove(&grant)
     }
 
-    /// Hears of a breaker. The steps that follow refuse whoever waits for it while it is open.
-    pub fn hear(&mut self, news: BreakerNews) {
-        self.circuits.hear(news);
-    }
-
     /// When there is something to do next without a message; `now` when it is overdue.
-    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        if !self.queue.is_empty() && (self.free() > 0 || self.shut_out(now).is_some()) {
+    pub fn next_deadline(&self, now: Instant, circuits: &Circuits) -> Option<Instant> {
+        if !self.queue.is_empty() && (self.free() > 0 || self.shut_out(now, circuits).is_some()) {
             return Some(now);
         }
         let tell = (self.untold > 0).then(|| self.quiet_until.unwrap_or(now));
@@ -227,7 +226,7 @@ impl<T> Lane<T> {
     }
 
     /// What others may see.
-    pub fn snapshot(&self, vendor: &VendorId, now: Instant) -> LaneSnapshot {
+    pub fn snapshot(&self, vendor: &VendorId, now: Instant, circuits: &Circuits) -> LaneSnapshot {
         let oldest = self.queue.first().map(|(_, first)| now.saturating_duration_since(first.entered));
         let (p50, p95) = self.waits.percentiles();
         LaneSnapshot {
@@ -245,7 +244,7 @@ impl<T> Lane<T> {
             wait_p50_ms: p50,
             wait_p95_ms: p95,
             wait_max_ms: self.waits.longest_ms,
-            closed_by: self.circuits.snapshot(now),
+            closed_by: circuits.snapshot(now),
         }
     }
 }

@@ -7,7 +7,7 @@ use actix::{Actor, Context, Handler};
 use super::{
     control::{ChangeError, LaneChange},
     lane::{Lane, LaneStepped},
-    message::BreakerNews,
+    message::{Circuits, CircuitsChanged},
     queue::Out,
     snapshot::LaneSnapshot,
 };
@@ -31,6 +31,8 @@ pub struct LaneParts {
     pub vendor: VendorId,
     /// Where a ticket with a permit goes: the vendor's gate.
     pub next: Door<Ticket>,
+    /// What the vendor's breakers said last.
+    pub circuits: Published<Circuits>,
     /// Where it states facts.
     pub facts: Arc<dyn FactSink>,
     /// The clocks.
@@ -57,9 +59,11 @@ impl BulkheadActor {
     /// hand.
     fn advance(&self, now: Instant) {
         let wanted = |ticket: &Ticket| ticket.is_wanted(now);
+        let circuits = self.parts.circuits.get();
         for _ in 0..STEPS_MAX {
-            let stepped =
-                self.inc.commit(|lane| lane.decide_step(now, &wanted), |lane, step| lane.apply_step(now, step));
+            let stepped = self
+                .inc
+                .commit(|lane| lane.decide_step(now, &circuits, &wanted), |lane, step| lane.apply_step(now, step));
             match stepped {
                 Ok(LaneStepped::Run { item, grant }) => self.dispatch(item, grant),
                 Ok(LaneStepped::Out(out)) => self.refuse(out),
@@ -104,8 +108,9 @@ impl Handler<Hop<Ticket>> for BulkheadActor {
         self.inc.begin("Ticket", Some(ticket.call().id));
         let now = self.parts.clock.now();
         let (circuit, deadline) = (ticket.circuit().clone(), ticket.deadline());
+        let circuits = self.parts.circuits.get();
         let arrived = self.inc.commit(
-            |lane| lane.decide_arrive(&circuit, now, &|waiting: &Ticket| waiting.is_wanted(now)),
+            |lane| lane.decide_arrive(&circuit, now, &circuits, &|waiting: &Ticket| waiting.is_wanted(now)),
             |lane, arrival| lane.apply_arrive(ticket, circuit.clone(), deadline, now, arrival),
         );
         let Ok(out) = arrived else { return };
@@ -116,14 +121,12 @@ impl Handler<Hop<Ticket>> for BulkheadActor {
     }
 }
 
-impl Handler<Hop<BreakerNews>> for BulkheadActor {
+impl Handler<Hop<CircuitsChanged>> for BulkheadActor {
     type Result = ();
 
-    fn handle(&mut self, hop: Hop<BreakerNews>, _: &mut Context<Self>) {
-        self.inc.begin("BreakerNews", None);
-        if self.inc.commit(|_| (), |lane, ()| lane.hear(hop.body)).is_ok() {
-            self.advance(self.parts.clock.now());
-        }
+    fn handle(&mut self, _: Hop<CircuitsChanged>, _: &mut Context<Self>) {
+        self.inc.begin("CircuitsChanged", None);
+        self.advance(self.parts.clock.now());
     }
 }
 
@@ -166,7 +169,8 @@ impl Resident for BulkheadActor {
 
     fn next_deadline(&self) -> Option<Instant> {
         let now = self.parts.clock.now();
-        self.inc.read(|lane| lane.next_deadline(now))
+        let circuits = self.parts.circuits.get();
+        self.inc.read(|lane| lane.next_deadline(now, &circuits))
     }
 
     fn on_deadline(&mut self, _: &mut Context<Self>) {
@@ -176,6 +180,7 @@ impl Resident for BulkheadActor {
 
     fn publish(&mut self) {
         let now = self.parts.clock.now();
-        self.parts.shown.set(self.inc.read(|lane| lane.snapshot(&self.parts.vendor, now)));
+        let circuits = self.parts.circuits.get();
+        self.parts.shown.set(self.inc.read(|lane| lane.snapshot(&self.parts.vendor, now, &circuits)));
     }
 }

@@ -1,4 +1,4 @@
-//! What lanes and gate are told, besides tickets.
+//! What lanes and gate know of the vendor's circuit breakers.
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
@@ -9,13 +9,13 @@ use crate::{
     refusal::{Guard, Reason, Refusal},
 };
 
-/// News of one of the vendor's circuit breakers, for its lanes and its gate. The wiring makes it from `Fact::BreakerChanged`.
-///
-/// It is bounded in time: should later news get lost, calls pass again at `closed_until` and the breaker itself decides.
+/// News of one of the vendor's circuit breakers. The wiring makes it from `Fact::BreakerChanged`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BreakerNews {
     /// Which circuit it is about; calls of others are not concerned.
     pub circuit: Circuit,
+    /// The breaker's period. News of an earlier one that come late, from an incarnation that hung, say nothing any more.
+    pub generation: u64,
     /// Nothing passes before this; whoever waits is refused at once. `None`: the breaker is not open (any more).
     pub closed_until: Option<Instant>,
     /// Why, with the numbers, for the refusals.
@@ -31,15 +31,21 @@ pub struct OpenCircuit {
     pub cause: Arc<str>,
 }
 
-/// What the news say: at most one entry for each circuit of the vendor.
-#[derive(Debug, Default)]
-pub(super) struct Circuits(BTreeMap<Circuit, BreakerNews>);
+/// What the vendor's breakers said last, which its lanes and its gate read. One entry for each circuit at most, and only the
+/// vendor's breakers have a word here: it holds no more than the vendor has circuits.
+#[derive(Debug, Clone, Default)]
+pub struct Circuits(BTreeMap<Circuit, BreakerNews>);
+
+/// Wakes a lane or the gate: what the [`Circuits`] say has changed. It says nothing itself, so one that finds the mailbox full
+/// or is lost by a crash may be dropped: after every message, and at the beginning of every incarnation, they are read anyway.
+#[derive(Debug, Clone, Copy)]
+pub struct CircuitsChanged;
 
 impl Circuits {
-    pub(super) fn hear(&mut self, news: BreakerNews) {
-        match news.closed_until {
-            Some(_) => drop(self.0.insert(news.circuit.clone(), news)),
-            None => drop(self.0.remove(&news.circuit)),
+    /// Takes the news in, unless later ones came before.
+    pub fn hear(&mut self, news: BreakerNews) {
+        if self.0.get(&news.circuit).is_none_or(|known| known.generation <= news.generation) {
+            self.0.insert(news.circuit.clone(), news);
         }
     }
 

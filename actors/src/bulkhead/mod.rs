@@ -76,7 +76,7 @@
 //! # What it never does
 //!
 //! Send, retry, look at an outcome but for its end and a vendor's wish for a pause, hold money, or decide about the breaker:
-//! it only hears of it, and never for longer than the news says.
+//! it only reads what that said last, and believes it no longer than it says.
 
 mod config;
 mod control;
@@ -102,7 +102,7 @@ pub use gate_actor::{GateParts, VendorGateActor};
 pub use lane::{Lane, LaneStep, LaneStepped};
 #[cfg(feature = "runtime")]
 pub use lane_actor::{BulkheadActor, LaneParts};
-pub use message::{BreakerNews, OpenCircuit};
+pub use message::{BreakerNews, Circuits, CircuitsChanged, OpenCircuit};
 pub use queue::{Arrival, Out};
 pub use snapshot::{GateSnapshot, LaneSnapshot, LineSnapshot};
 

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -79,6 +79,7 @@ struct OneLane {
     vault: Arc<Vault<BulkheadActor>>,
     door: Door<Ticket>,
     shown: Published<LaneSnapshot>,
+    circuits: Published<Circuits>,
     facts: Arc<Facts>,
 }
 
@@ -86,16 +87,22 @@ impl OneLane {
     fn start(config: LaneConfig, next: Door<Ticket>, hazard: Arc<dyn Hazard>) -> Self {
         let (clock, facts) = (Clock::default(), Arc::new(Facts::default()));
         let lane = Lane::new(config);
-        let shown = Published::new(lane.snapshot(&vendor(), clock.now()));
-        let parts = LaneParts { vendor: vendor(), next, facts: facts.clone(), clock, shown: shown.clone() };
+        let shown = Published::new(lane.snapshot(&vendor(), clock.now(), &Circuits::default()));
+        let circuits = Published::<Circuits>::default();
+        let (of_lane, sink) = (circuits.clone(), facts.clone());
+        let parts = LaneParts { vendor: vendor(), next, circuits: of_lane, facts: sink, clock, shown: shown.clone() };
         let vault = Vault::new(launch("retell/lane", hazard), lane, move |inc| BulkheadActor::new(inc, parts.clone()));
         vault.launch();
-        Self { door: vault.door(10_000), vault, shown, facts }
+        Self { door: vault.door(10_000), vault, shown, circuits, facts }
     }
+}
 
-    fn tell(&self, news: BreakerNews) {
-        self.vault.door(10).pass(news).unwrap();
-    }
+/// The vendor's breaker says that it is open.
+fn open_until(until: Instant) -> Circuits {
+    let cause = "5 of 5 calls failed".into();
+    let mut circuits = Circuits::default();
+    circuits.hear(BreakerNews { circuit: Circuit::default(), generation: 1, closed_until: Some(until), cause });
+    circuits
 }
 
 /// A gate before a channel.
@@ -103,6 +110,7 @@ struct OneGate {
     vault: Arc<Vault<VendorGateActor>>,
     door: Door<Ticket>,
     shown: Published<GateSnapshot>,
+    circuits: Published<Circuits>,
 }
 
 impl OneGate {
@@ -113,12 +121,14 @@ impl OneGate {
     fn before(next: BTreeMap<Circuit, Door<Ticket>>, config: GateConfig, hazard: Arc<dyn Hazard>) -> Self {
         let clock = Clock::default();
         let gate = Gate::new(config, &patterns_lanes());
-        let shown = Published::new(gate.snapshot(&vendor(), clock.now()));
-        let parts = GateParts { vendor: vendor(), next, facts: Arc::new(NoFacts), clock, shown: shown.clone() };
+        let shown = Published::new(gate.snapshot(&vendor(), clock.now(), &Circuits::default()));
+        let circuits = Published::<Circuits>::default();
+        let (of_gate, facts) = (circuits.clone(), Arc::new(NoFacts));
+        let parts = GateParts { vendor: vendor(), next, circuits: of_gate, facts, clock, shown: shown.clone() };
         let vault =
             Vault::new(launch("retell/gate", hazard), gate, move |inc| VendorGateActor::new(inc, parts.clone()));
         vault.launch();
-        Self { door: vault.door(10_000), vault, shown }
+        Self { door: vault.door(10_000), vault, shown, circuits }
     }
 }
 
@@ -356,10 +366,10 @@ async fn when_the_breaker_opens_everybody_who_waits_is_refused_at_once() {
         let mut answers = offer(&lane.door, "normal", 0..400);
         until_idle().await;
         let until = clock::now() + ms(5_000);
-        let news =
-            BreakerNews { circuit: Circuit::default(), closed_until: Some(until), cause: "5 of 5 calls failed".into() };
-        lane.tell(news.clone());
-        gate.vault.door(10).pass(news).unwrap();
+        lane.circuits.set(open_until(until));
+        gate.circuits.set(open_until(until));
+        lane.vault.door(10).pass(CircuitsChanged).unwrap();
+        gate.vault.door(10).pass(CircuitsChanged).unwrap();
         for _ in 0..4 {
             until_idle().await;
         }
@@ -373,6 +383,47 @@ async fn when_the_breaker_opens_everybody_who_waits_is_refused_at_once() {
         let _later = offer(&lane.door, "normal", 401..402);
         until_idle().await;
         assert_eq!(numbers(&arrived(&mut breaker)), [401], "the news said until when, and no longer");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_is_refused_though_the_word_that_the_breaker_opened_crashed_the_lane_and_the_gate() {
+    local(async {
+        let (next, _breaker) = Door::to_channel(100);
+        let word = "CircuitsChanged";
+        let gate = OneGate::start(GateConfig { cap: 1, ..GateConfig::default() }, next, every_second(word));
+        let lane = OneLane::start(lane("normal"), gate.door.clone(), every_second(word));
+        let mut answers = offer(&lane.door, "normal", 0..10);
+        until_idle().await;
+        for circuits in [&lane.circuits, &gate.circuits] {
+            circuits.set(open_until(clock::now() + ms(5_000)));
+        }
+        lane.vault.door(10).pass(CircuitsChanged).unwrap();
+        gate.vault.door(10).pass(CircuitsChanged).unwrap();
+        until_idle().await;
+        assert_eq!((lane.vault.status().restarts, gate.vault.status().restarts), (1, 1));
+        for answer in &mut answers[1..] {
+            assert_eq!(refusal(answer).0, Guard::Breaker);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_too_full_to_be_told_that_the_breaker_opened_sees_it_after_what_is_in_its_mailbox() {
+    local(async {
+        let (next, _gate) = Door::to_channel(100);
+        let lane = OneLane::start(lane("normal"), next, no_hazard());
+        let mut answers = offer(&lane.door, "normal", 0..10);
+        until_idle().await;
+        let mut last = offer(&lane.door, "normal", 10..11);
+        lane.circuits.set(open_until(clock::now() + ms(5_000)));
+        assert!(lane.vault.door(1).pass(CircuitsChanged).is_err(), "the mailbox is full");
+        until_idle().await;
+        for answer in answers[5..].iter_mut().chain(&mut last) {
+            assert_eq!(refusal(answer).0, Guard::Breaker);
+        }
     })
     .await;
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    bulkhead::{Rate, StrictWindow, patterns_lanes},
+    bulkhead::{BreakerNews, Rate, StrictWindow, patterns_lanes},
     clock,
     outcome::{Effect, Outcome},
 };
@@ -24,6 +24,7 @@ struct Bench {
     granted: Vec<(usize, u32, GrantId, Instant)>,
     out: Vec<(u32, Refusal)>,
     leases_ended: usize,
+    circuits: Circuits,
 }
 
 impl Bench {
@@ -36,6 +37,7 @@ impl Bench {
             granted: Vec::new(),
             out: Vec::new(),
             leases_ended: 0,
+            circuits: Circuits::default(),
         }
     }
 
@@ -47,7 +49,8 @@ impl Bench {
         let item = self.next;
         self.next += 1;
         let name = LaneId::new(LANES[lane]).unwrap();
-        let arrival = self.gate.decide_arrive(&name, &circuit, self.now, &|(_, item)| !self.gone.contains(item));
+        let arrival =
+            self.gate.decide_arrive(&name, &circuit, self.now, &self.circuits, &|(_, item)| !self.gone.contains(item));
         let out = self.gate.apply_arrive((lane, item), circuit, self.now + ms(600_000), self.now, arrival);
         self.out.extend(out.map(|out| (out.item.1, out.refusal)));
         self.settle();
@@ -70,7 +73,7 @@ impl Bench {
 
     fn settle(&mut self) {
         loop {
-            let step = self.gate.decide_step(self.now, &|(_, item)| !self.gone.contains(item));
+            let step = self.gate.decide_step(self.now, &self.circuits, &|(_, item)| !self.gone.contains(item));
             match self.gate.apply_step(self.now, step) {
                 GateStepped::LeaseEnded { .. } => self.leases_ended += 1,
                 GateStepped::Out(out) => self.out.push((out.item.1, out.refusal)),
@@ -78,7 +81,20 @@ impl Bench {
                 GateStepped::Rest => break,
             }
         }
-        assert!(self.gate.next_deadline(self.now).is_none_or(|at| at > self.now), "no work is left behind");
+        assert!(self.next_deadline().is_none_or(|at| at > self.now), "no work is left behind");
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.gate.next_deadline(self.now, &self.circuits)
+    }
+
+    /// The breaker of this circuit opened, for half a second.
+    fn open(&mut self, circuit: Circuit) -> Instant {
+        let until = self.now + ms(500);
+        let cause = "timeouts".into();
+        self.circuits.hear(BreakerNews { circuit, generation: 1, closed_until: Some(until), cause });
+        self.settle();
+        until
     }
 
     fn report(&mut self, grant: GrantId, end: GrantEnd) {
@@ -103,7 +119,7 @@ impl Bench {
     }
 
     fn seen(&self) -> GateSnapshot {
-        self.gate.snapshot(&VendorId::new("retell").unwrap(), self.now)
+        self.gate.snapshot(&VendorId::new("retell").unwrap(), self.now, &self.circuits)
     }
 }
 
@@ -211,12 +227,12 @@ fn a_token_that_was_not_used_goes_to_the_next_one() {
 fn the_gate_wakes_for_the_next_token_only_if_it_can_be_used() {
     let mut bench = Bench::new(rate(1.0, 1));
     bench.offer(0);
-    let lease = bench.gate.next_deadline(bench.now);
+    let lease = bench.next_deadline();
     assert_eq!(lease, Some(bench.now + GateConfig::default().slot_lease), "nobody waits");
     bench.offer(0);
-    assert_eq!(bench.gate.next_deadline(bench.now), Some(bench.now + ms(1_000)));
+    assert_eq!(bench.next_deadline(), Some(bench.now + ms(1_000)));
     bench.change(GateChange::Cap(1));
-    assert_eq!(bench.gate.next_deadline(bench.now), Some(bench.now + ms(30_000)), "no slot: only the wait ends");
+    assert_eq!(bench.next_deadline(), Some(bench.now + ms(30_000)), "no slot: only the wait ends");
 }
 
 #[test]
@@ -238,9 +254,7 @@ fn an_open_breaker_empties_every_line_at_once() {
     let mut bench = Bench::new(cap(1));
     (0..3).for_each(|lane| bench.fill(lane));
     let waiting = bench.gate.lines.iter().map(|line| line.queue.len()).sum::<usize>();
-    let until = bench.now + ms(500);
-    bench.gate.hear(BreakerNews { circuit: Circuit::default(), closed_until: Some(until), cause: "timeouts".into() });
-    bench.settle();
+    let until = bench.open(Circuit::default());
     assert_eq!((bench.out.len(), waiting), (17, 17));
     assert!(bench.out.iter().all(|(_, refusal)| refusal.by == Guard::Breaker && refusal.retry_at == Some(until)));
     bench.offer(0);
@@ -258,9 +272,7 @@ fn an_open_breaker_empties_the_lines_of_its_own_circuit_only() {
     bench.offer(0);
     let others: Vec<_> = [1, 2].map(|lane| bench.offer(lane)).into();
     let of_leads: Vec<_> = [0, 1, 2].map(|lane| bench.offer_on(leads(), lane)).into();
-    let until = bench.now + ms(500);
-    bench.gate.hear(BreakerNews { circuit: leads(), closed_until: Some(until), cause: "timeouts".into() });
-    bench.settle();
+    bench.open(leads());
     assert_eq!(bench.out.iter().map(|(item, _)| *item).collect::<Vec<_>>(), of_leads);
     for _ in others {
         bench.report(bench.last(), ended(Class::Success, None));
@@ -274,7 +286,13 @@ fn an_open_breaker_empties_the_lines_of_its_own_circuit_only() {
 #[test]
 fn an_unknown_lane_is_refused_with_the_known_ones() {
     let gate: Gate<u32> = Gate::new(cap(1), &patterns_lanes());
-    let (_, arrival) = gate.decide_arrive(&LaneId::new("vip").unwrap(), &Circuit::default(), clock::now(), &|_| true);
+    let (_, arrival) = gate.decide_arrive(
+        &LaneId::new("vip").unwrap(),
+        &Circuit::default(),
+        clock::now(),
+        &Circuits::default(),
+        &|_| true,
+    );
     let Arrival::Refuse(refusal) = arrival else { panic!("{arrival:?}") };
     assert!(refusal.to_string().contains("critical, normal, bulk"), "{refusal}");
 }

@@ -3,7 +3,11 @@ use std::{collections::BTreeSet, sync::Arc};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{bulkhead::OpenCircuit, clock, ids::TargetId};
+use crate::{
+    bulkhead::{BreakerNews, OpenCircuit},
+    clock,
+    ids::TargetId,
+};
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -27,6 +31,8 @@ struct Bench {
     ran: Vec<(u32, GrantId)>,
     out: Vec<(u32, Reason)>,
     told: Vec<u64>,
+    circuits: Circuits,
+    generation: u64,
 }
 
 impl Bench {
@@ -38,6 +44,8 @@ impl Bench {
             ran: Vec::new(),
             out: Vec::new(),
             told: Vec::new(),
+            circuits: Circuits::default(),
+            generation: 0,
         }
     }
 
@@ -50,7 +58,7 @@ impl Bench {
     }
 
     fn offer_on(&mut self, circuit: Circuit, item: u32, patience: Duration) {
-        let arrival = self.lane.decide_arrive(&circuit, self.now, &|item| !self.gone.contains(item));
+        let arrival = self.lane.decide_arrive(&circuit, self.now, &self.circuits, &|item| !self.gone.contains(item));
         let out = self.lane.apply_arrive(item, circuit, self.now + patience, self.now, arrival);
         self.out.extend(out.map(|out| (out.item, out.refusal.reason)));
         self.settle();
@@ -58,7 +66,7 @@ impl Bench {
 
     fn settle(&mut self) {
         loop {
-            let step = self.lane.decide_step(self.now, &|item| !self.gone.contains(item));
+            let step = self.lane.decide_step(self.now, &self.circuits, &|item| !self.gone.contains(item));
             match self.lane.apply_step(self.now, step) {
                 LaneStepped::Tell(refused) => self.told.push(refused),
                 LaneStepped::Out(out) => self.out.push((out.item, out.refusal.reason)),
@@ -66,7 +74,11 @@ impl Bench {
                 LaneStepped::Rest => break,
             }
         }
-        assert!(self.lane.next_deadline(self.now).is_none_or(|at| at > self.now), "no work is left behind");
+        assert!(self.next_deadline().is_none_or(|at| at > self.now), "no work is left behind");
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.lane.next_deadline(self.now, &self.circuits)
     }
 
     fn release(&mut self, grant: GrantId) -> bool {
@@ -85,8 +97,13 @@ impl Bench {
     }
 
     fn news_of(&mut self, circuit: Circuit, closed_for: Option<Duration>) {
+        self.generation += 1;
+        self.news_of_period(self.generation, circuit, closed_for);
+    }
+
+    fn news_of_period(&mut self, generation: u64, circuit: Circuit, closed_for: Option<Duration>) {
         let closed_until = closed_for.map(|time| self.now + time);
-        self.lane.hear(BreakerNews { circuit, closed_until, cause: "5 of 5 failed".into() });
+        self.circuits.hear(BreakerNews { circuit, generation, closed_until, cause: "5 of 5 failed".into() });
         self.settle();
     }
 
@@ -102,7 +119,7 @@ impl Bench {
     }
 
     fn seen(&self) -> LaneSnapshot {
-        self.lane.snapshot(&VendorId::new("clay").unwrap(), self.now)
+        self.lane.snapshot(&VendorId::new("clay").unwrap(), self.now, &self.circuits)
     }
 }
 
@@ -143,7 +160,7 @@ fn nobody_waits_longer_than_the_lane_or_its_caller_allows() {
     bench.offer(0);
     bench.offer(1);
     bench.offer_for(2, ms(300));
-    assert_eq!(bench.lane.next_deadline(bench.now), Some(bench.now + ms(300)));
+    assert_eq!(bench.next_deadline(), Some(bench.now + ms(300)));
     bench.pass(ms(300));
     assert_eq!(bench.out, [(2, Reason::WaitedTooLong { waited: ms(300), limit: ms(300) })]);
     bench.pass(ms(699));
@@ -238,16 +255,25 @@ fn news_that_the_breaker_closed_lets_calls_pass_again() {
 }
 
 #[test]
+fn news_of_an_earlier_period_that_come_late_close_nothing() {
+    let mut bench = Bench::new(1, 10);
+    bench.news_of_period(3, Circuit::default(), None);
+    bench.news_of_period(2, Circuit::default(), Some(ms(500)));
+    bench.offer(0);
+    assert_eq!((bench.items_run(), bench.seen().closed_by), (vec![0], vec![]));
+}
+
+#[test]
 fn saturation_is_told_once_a_second_with_the_number_refused() {
     let mut bench = Bench::new(1, 0);
     (0..5).for_each(|item| bench.offer(item));
     assert_eq!(bench.told, [1]);
-    assert_eq!(bench.lane.next_deadline(bench.now), Some(bench.now + ms(1_000)));
+    assert_eq!(bench.next_deadline(), Some(bench.now + ms(1_000)));
     bench.pass(ms(999));
     assert_eq!(bench.told, [1]);
     bench.pass(ms(1));
     assert_eq!(bench.told, [1, 3]);
-    assert_eq!(bench.lane.next_deadline(bench.now), None);
+    assert_eq!(bench.next_deadline(), None);
 }
 
 #[test]
