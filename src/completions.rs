@@ -153,15 +153,20 @@ impl Gateway {
         M::Result: Send,
         A: Resident + actix::Handler<M>,
     {
-        let is_down = async {
-            while !matches!(self.tree.state_of(id), Some(ChildState::Parked | ChildState::Stopped)) {
+        let is_down = || matches!(self.tree.state_of(id), Some(ChildState::Parked | ChildState::Stopped));
+        // Nor is its queue filled with questions that nobody waits for.
+        if is_down() {
+            return Err(Lost::Stopped);
+        }
+        let until_down = async {
+            while !is_down() {
                 tokio::time::sleep(DOWN_LOOK).await;
             }
         };
         tokio::select! {
             biased;
             answer = ask(actor, question) => answer,
-            () = is_down => Err(Lost::Stopped),
+            () = until_down => Err(Lost::Stopped),
         }
     }
 

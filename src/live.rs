@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, hash_map},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -36,6 +36,8 @@ pub(crate) struct LiveCalls {
     clock: Clock,
     most: usize,
     calls: Mutex<HashMap<CallId, Arc<Entry>>>,
+    /// Letters that are being taken, and are no call in the table yet.
+    taking: AtomicUsize,
     closed: AtomicBool,
     idle: Notify,
     stopped: watch::Sender<bool>,
@@ -61,6 +63,7 @@ impl LiveCalls {
             clock,
             most,
             calls: Mutex::default(),
+            taking: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             idle: Notify::new(),
             stopped: watch::Sender::new(false),
@@ -133,11 +136,23 @@ impl LiveCalls {
         self.closed.load(SeqCst)
     }
 
+    /// A letter is about to be taken.
+    pub(crate) fn begin_taking(&self) {
+        self.taking.fetch_add(1, SeqCst);
+    }
+
+    /// It is in the table, or stays where it is.
+    pub(crate) fn end_taking(&self) {
+        self.taking.fetch_sub(1, SeqCst);
+        self.idle.notify_waiters();
+    }
+
     /// Waits until no call is under way.
     pub(crate) async fn until_idle(&self) {
         loop {
             let idle = self.idle.notified();
-            if self.len() == 0 {
+            // In this order: what is not being taken any more is in the table by now.
+            if self.taking.load(SeqCst) == 0 && self.len() == 0 {
                 return;
             }
             idle.await;

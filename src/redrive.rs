@@ -9,7 +9,7 @@ use mainstay_actors::{
     fact::{BreakerMode, BreakerState, Fact, FinalState},
     idempotency::End,
     ids::VendorId,
-    kernel::{ask, panic_text},
+    kernel::panic_text,
     outcome::Class,
     refusal::{Guard, Reason},
 };
@@ -50,8 +50,8 @@ pub(crate) async fn redrive_for_ever(gateway: Arc<Gateway>, config: RedriveConfi
             () = wake.notified() => {}
             () = tokio::time::sleep_until(next.into()) => {}
         }
-        while let Some(parked) = take_one(&gateway, &drain).await {
-            begin(&gateway, parked, drain.clone(), wake.clone());
+        while let Some((parked, taking)) = take_one(&gateway, &drain).await {
+            begin(parked, taking, drain.clone(), wake.clone());
         }
     }
 }
@@ -72,23 +72,40 @@ fn listen_for_openings(gateway: &Gateway, drain: &Arc<Mutex<Drain>>, wake: &Arc<
     });
 }
 
-/// The call that is due longest of those that may be begun now.
-async fn take_one(gateway: &Gateway, drain: &Mutex<Drain>) -> Option<ParkedLetter> {
-    if gateway.live.is_closed() {
-        return None;
+/// A letter on its way from the queue to the table of live calls. A shutdown waits for it: on disk, what is taken may have
+/// happened until it is finished.
+pub(crate) struct Taking(Arc<Gateway>);
+
+impl Taking {
+    /// `None`: the runtime takes nothing on any more.
+    pub(crate) fn begin(gateway: &Arc<Gateway>) -> Option<Self> {
+        gateway.live.begin_taking();
+        let taking = Self(gateway.clone());
+        (!gateway.live.is_closed()).then_some(taking)
     }
-    let but = drain.lock().busy(gateway.clock.now());
-    let due = ask(&gateway.dlq, TakeDue { now: gateway.clock.wall(), max: 1, but }).await;
-    due.ok()?.ok()?.pop()
 }
 
-fn begin(gateway: &Arc<Gateway>, parked: ParkedLetter, drain: Arc<Mutex<Drain>>, wake: Arc<Notify>) {
-    let (gateway_of_task, vendor) = (gateway.clone(), parked.letter.vendor.clone());
+impl Drop for Taking {
+    fn drop(&mut self) {
+        self.0.live.end_taking();
+    }
+}
+
+/// The call that is due longest of those that may be begun now.
+async fn take_one(gateway: &Arc<Gateway>, drain: &Mutex<Drain>) -> Option<(ParkedLetter, Taking)> {
+    let taking = Taking::begin(gateway)?;
+    let but = drain.lock().busy(gateway.clock.now());
+    let due = gateway.ask_dlq(TakeDue { now: gateway.clock.wall(), max: 1, but }).await;
+    Some((due.ok()?.ok()?.pop()?, taking))
+}
+
+fn begin(parked: ParkedLetter, taking: Taking, drain: Arc<Mutex<Drain>>, wake: Arc<Notify>) {
+    let (gateway, vendor) = (taking.0.clone(), parked.letter.vendor.clone());
     drain.lock().begun(gateway.clock.now(), &vendor);
     let place = Place { drain, wake, vendor, found: Found::Open };
     gateway.tasks.spawn(Box::pin(async move {
         let mut place = place;
-        place.found = again(&gateway_of_task, parked, false).await.0;
+        place.found = again(parked, taking, false).await.0;
     }));
 }
 
@@ -108,13 +125,14 @@ impl Drop for Place {
 }
 
 /// One parked call, because a person says so. `None`: what came of it could not be written down.
-pub(crate) async fn replay(gateway: &Arc<Gateway>, parked: ParkedLetter) -> Option<Replayed> {
-    again(gateway, parked, true).await.1
+pub(crate) async fn replay(parked: ParkedLetter, taking: Taking) -> Option<Replayed> {
+    again(parked, taking, true).await.1
 }
 
 /// One parked call, once more. It keeps its place in the table until its letter says how it ended, so that it is never
 /// under way twice, a shutdown waits for the letter, and an end that comes meanwhile is heard after it.
-async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter, replayed: bool) -> (Found, Option<Replayed>) {
+async fn again(parked: ParkedLetter, taking: Taking, replayed: bool) -> (Found, Option<Replayed>) {
+    let gateway = &taking.0.clone();
     let from = state_of(parked.state.kind);
     let finish = |end| Finish { replayed, ..Finish::new(parked.letter.id, not_by_itself(from, end)) };
     let origin = Origin::Redrive(parked.letter.id);
@@ -128,6 +146,7 @@ async fn again(gateway: &Arc<Gateway>, parked: ParkedLetter, replayed: bool) -> 
         }
     };
     let place = gateway.live.place(entry.call.id);
+    drop(taking);
     let mut found = Found::Open;
     let (state, end) = match AssertUnwindSafe(run(gateway, &entry, from, &mut found)).catch_unwind().await {
         Ok(end) => end,

@@ -1,10 +1,10 @@
 //! Parked calls done again because a person says so: which ones is settled first, then one after the other is begun at a pace.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use mainstay_actors::{
-    dlq::{Chosen, Filter, Kind, LetterState, TakeChosen},
+    dlq::{Chosen, Filter, Kind, LetterState, ParkedLetter, TakeChosen},
     ids::LetterId,
     kernel::Lost,
 };
@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::{DeadLetters, LettersError};
-use crate::redrive;
+use crate::redrive::{self, Taking};
 
 /// Time between the begins of two replays, unless the replay says otherwise: the 500 ms of seed B.
 pub const REPLAY_PACE: Duration = Duration::from_millis(500);
@@ -173,15 +173,20 @@ impl DeadLetters {
         begun.ended().await.1.ok_or(LettersError::Lost(Lost::Stopped))
     }
 
-    /// Begins a letter that was chosen. `None`: it is somebody else's by now.
+    /// Begins a letter that was chosen. `None`: it is somebody else's by now, or the runtime is shutting down.
     async fn begin(&self, chosen: Chosen) -> Result<Option<Begun>, LettersError> {
-        let Some(parked) = self.ask(|| TakeChosen(chosen)).await? else { return Ok(None) };
-        let (ended, end) = oneshot::channel();
-        let (gateway, sent_before) = (Arc::clone(&self.gateway), parked.state.requests);
+        let Some(taking) = Taking::begin(&self.gateway) else { return Ok(None) };
+        let (letters, (took, taken), (ended, end)) = (self.clone(), oneshot::channel(), oneshot::channel());
+        // Whoever asked may go away: what was taken is done, and the letter says what came of it.
         self.gateway.tasks.spawn(Box::pin(async move {
-            // Whoever asked may be gone; the letter says what came of it.
-            let _ = ended.send(redrive::replay(&gateway, parked).await);
+            let parked = letters.ask(|| TakeChosen(chosen)).await;
+            let sent_before = |parked: &Option<ParkedLetter>| parked.as_ref().map(|parked| parked.state.requests);
+            let _ = took.send(parked.as_ref().map(sent_before).map_err(Clone::clone));
+            if let Ok(Some(parked)) = parked {
+                let _ = ended.send(redrive::replay(parked, taking).await);
+            }
         }));
-        Ok(Some(Begun { sent_before, end }))
+        let sent_before = taken.await.map_err(|_| Lost::Stopped)??;
+        Ok(sent_before.map(|sent_before| Begun { sent_before, end }))
     }
 }

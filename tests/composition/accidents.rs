@@ -23,6 +23,20 @@ fn a_shutdown_lets_what_is_on_the_wire_end_parks_the_rest_and_adds_up() {
 }
 
 #[test]
+fn a_shutdown_does_not_wait_for_parked_calls_whose_queue_is_down() {
+    paused(async {
+        let wire = Wire::usually(ok(200));
+        let builder = builder().vendor(clay(&wire)).hazard(panics_at("runtime/dlq", "take_due", None));
+        let builder = builder.with(|runtime| runtime.child.intensity.max_restarts = 0);
+        let mainstay = builder.start().await.unwrap().handle();
+        tokio::time::sleep(s(10)).await;
+        let begin = now();
+        let report = mainstay.shutdown(s(60)).await;
+        assert!(report.drained && now() - begin < s(2), "{report:?} after {:?}", now() - begin);
+    });
+}
+
+#[test]
 fn an_attempt_loop_that_panics_before_sending_is_taken_up_again_and_the_call_is_delivered_once() {
     paused(async {
         let wire = Wire::usually(ok(200));

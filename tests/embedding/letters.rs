@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{
     dial,
     live::{self, TWO, clay, quick, retell, soon},
-    support::{Reply, Wire, clay_tables, lead, until},
+    support::{self, Reply, Wire, clay_tables, lead, ok, until},
 };
 
 fn always(vendor: Vendor, fault: Fault) -> Script {
@@ -197,4 +197,33 @@ async fn a_parked_row_goes_to_its_own_table_in_the_next_runtime_and_stays_parked
     soon(until(&mainstay, |s| s.calls.delivered == 1)).await;
     assert_eq!((wire.count_at("/accounts"), wire.count_at("/leads")), (before + 1, 0));
     runtime.shutdown(Duration::from_secs(10)).await;
+}
+
+/// On disk, what was taken may have happened: nothing may be taken and then not done.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_that_is_being_taken_is_done_whoever_goes_away_meanwhile() {
+    for asker_goes in [true, false] {
+        let (dir, wire) = (tempfile::tempdir().unwrap(), Wire::usually(ok(200)));
+        wire.then([Reply::Answer(400, Value::Null, Duration::ZERO)]);
+        let start = || Runtime::builder().vendor(support::clay(&wire)).placement(TWO).data_dir(dir.path()).start();
+        let first = soon(start()).await.unwrap();
+        let mainstay = first.handle();
+        soon(mainstay.call(crate::row(0))).await.unwrap_err();
+        let replay = tokio::spawn(mainstay.dead_letters().replay(Filter::default()).run());
+        soon(async {
+            while mainstay.snapshot().parked.taken == 0 && wire.count() < 2 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        if asker_goes {
+            replay.abort();
+        }
+        assert!(soon(first.shutdown(Duration::from_secs(10))).await.drained);
+
+        let second = soon(start()).await.unwrap();
+        let parked = second.handle().snapshot().parked;
+        assert_eq!((wire.count(), parked.unknown, parked.dead), (2, 0, 0), "the asker goes: {asker_goes}");
+        second.shutdown(Duration::from_secs(10)).await;
+    }
 }
