@@ -154,10 +154,13 @@ async fn again(parked: ParkedLetter, taking: Taking, replayed: bool) -> (Found, 
     };
     if state != from {
         gateway.tally.moved(&entry.call.vendor, from, state);
-        gateway.ended(&entry.call, state);
     }
     let finish = Finish { requests: entry.progress().attempts, ..finish(end) };
     let letter = gateway.finish_letter(finish).await;
+    // Whoever hears of it finds the letter as it is now.
+    if state != from {
+        gateway.ended(&entry.call, state);
+    }
     gateway.end_of_call(place).await;
     let came = if state == FinalState::Delivered { Some(Replayed::Delivered) } else { not_done_now(letter) };
     (found, came)

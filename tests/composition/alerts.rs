@@ -143,3 +143,20 @@ fn a_sink_that_hangs_or_panics_holds_up_no_call_and_no_other_sink() {
         assert_eq!(mainstay.snapshot().calls.delivered, 1);
     });
 }
+
+#[test]
+fn a_replayed_call_that_may_have_happened_is_told_with_its_letter_as_it_is_now() {
+    paused(async {
+        let wire = Wire::usually(Reply::Hang);
+        wire.then([after(400, 0)]);
+        // Its letter is written late, at the second try.
+        let late = panics_at("runtime/dlq", "finish", Some(1));
+        let (builder, alerts) = heard(builder().vendor(retell(&wire)).hazard(late));
+        let mainstay = builder.start().await.unwrap().handle();
+        let letter = letter_of(mainstay.call(ring("a")).await);
+        mainstay.dead_letters().replay(Filter::default()).run().await.unwrap();
+        let alert = next(&alerts).await;
+        let told = alert.letter.unwrap();
+        assert_eq!((alert.kind, told.letter.id, told.state.kind), (AlertKind::UnknownCall, letter, Kind::Unknown));
+    });
+}
