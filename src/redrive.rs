@@ -181,10 +181,10 @@ fn unknown(error: Failure) -> Ended {
     Ended::Became { kind: Kind::Unknown, error }
 }
 
-/// An unknown call is done again only when a person says so, each time.
+/// An unknown call is done again only when a person says so, each time; until it is known it is not given up either.
 fn not_by_itself(from: FinalState, end: Ended) -> Ended {
     match end {
-        Ended::Again { error, .. } if from == FinalState::Unknown => unknown(error),
+        Ended::Again { error, .. } | Ended::GivenUp { error } if from == FinalState::Unknown => unknown(error),
         end => end,
     }
 }

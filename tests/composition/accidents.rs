@@ -248,3 +248,20 @@ fn a_letter_whose_key_another_letter_stands_for_waits_for_that_one_in_peace() {
         assert_eq!(wire.count(), 2, "one effect for one key");
     });
 }
+
+#[test]
+fn an_unknown_call_that_is_refused_when_a_person_tries_it_again_stays_unknown_and_is_not_given_up() {
+    paused(async {
+        let wire = shows_nothing();
+        let mainstay = start([retell(&wire)]).await;
+        unknown(&mainstay, "a").await;
+        let mut heard = mainstay.subscribe();
+        wire.then([after(400, 0)]);
+        let report = mainstay.dead_letters().replay(Filter::kind(Kind::Unknown)).run().await.unwrap();
+        assert_eq!((report.retried, report.unknown), (1, 1));
+        let parked = mainstay.snapshot().parked;
+        assert_eq!((parked.unknown, parked.given_up), (1, 0));
+        assert!(!facts(&mut heard).iter().any(|fact| matches!(fact, Fact::GivenUp { .. })), "it may have happened");
+        assert!(mainstay.snapshot().calls.add_up());
+    });
+}
