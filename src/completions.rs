@@ -45,11 +45,14 @@ impl Gateway {
         if let Completion::Happened { answer: Some(answer), .. } = &completion {
             self.remember(&ended.call, answer.clone());
         }
-        if let Open::Unknown(letter) = ended.kind {
-            let state = self.resolve(&ended.call, letter, completion).await;
-            self.tally.moved(&ended.call.vendor, FinalState::Unknown, state);
-            self.ended(&ended.call, state);
-        }
+        let (letter, counted) = match ended.kind {
+            Open::Accepted => return Ok(()),
+            Open::Unknown(letter) => (letter, FinalState::Unknown),
+            Open::Purged => (None, FinalState::Cancelled),
+        };
+        let state = self.resolve(&ended.call, letter, completion).await;
+        self.tally.moved(&ended.call.vendor, counted, state);
+        self.ended(&ended.call, state);
         Ok(())
     }
 

@@ -40,6 +40,8 @@ pub(crate) enum Kind {
     Accepted,
     /// It may have happened; parked under this id. `None`: its process died with it on the wire, and only its key is known.
     Unknown(Option<LetterId>),
+    /// It may have happened, and a person purged its letter.
+    Purged,
 }
 
 /// An effect that was open, and is ended.
@@ -148,6 +150,13 @@ impl OpenEffects {
         drop(earlier);
     }
 
+    /// The letter of an unknown effect was purged. Its end may still come.
+    pub(crate) fn purged(&self, call: CallId) {
+        if let Some(open) = self.table.lock().open.get_mut(&call).filter(|open| open.kind != Kind::Accepted) {
+            open.kind = Kind::Purged;
+        }
+    }
+
     /// Ends an effect. `under_way` says whether the call has not ended yet: then its end is kept until it has. So it is with
     /// an unknown effect too, which must be counted and written down as unknown before it is found out.
     pub(crate) fn complete(&self, call: CallId, completion: Completion, under_way: impl FnOnce() -> bool) -> Found {
@@ -248,7 +257,7 @@ impl OpenEffects {
             let Some((due, call)) = table.due.first().copied().filter(|(due, _)| *due <= now) else { return };
             table.due.remove(&(due, call));
             if let Some(open) = table.open.get_mut(&call)
-                && matches!(open.kind, Kind::Unknown(_))
+                && open.kind != Kind::Accepted
             {
                 open.lease.iter_mut().for_each(Lease::release_slots);
                 continue;

@@ -88,7 +88,7 @@ impl DeadLetters {
         let letter = &parked.letter;
         self.gateway.tally.moved(&letter.vendor, state_of(parked.state.kind), FinalState::Cancelled);
         if parked.state.kind == Kind::Unknown {
-            return;
+            return self.gateway.effects.purged(letter.call);
         }
         if let (Some(route), Some(key)) = (self.gateway.routes.get(&letter.vendor), &letter.key) {
             let report = KeyReport::Resolved { key: key.clone(), call: letter.call, end: End::Free };

@@ -249,6 +249,34 @@ fn a_letter_whose_key_another_letter_stands_for_waits_for_that_one_in_peace() {
     });
 }
 
+/// A vendor that never answers a call, and shows none when it is asked about one.
+fn shows_nothing() -> Wire {
+    let wire = Wire::usually(Reply::Hang);
+    wire.now_usually_at("/v3/list-calls", Reply::Answer(200, json!({"items": []}), s(0)));
+    wire
+}
+
+#[test]
+fn an_end_that_comes_after_its_letter_was_purged_is_paid_and_counted_once() {
+    paused(async {
+        let wire = shows_nothing();
+        let mainstay = start([retell(&wire)]).await;
+        let (happened, did_not) = (unknown(&mainstay, "a").await, unknown(&mainstay, "b").await);
+        unknown(&mainstay, "c").await;
+        for call in [happened, did_not] {
+            assert_eq!(mainstay.dead_letters().purge(Filter::call(call), None).await, Ok(1));
+        }
+        mainstay.complete(happened, Completion::happened(Credits::whole(20))).await.unwrap();
+        mainstay.complete(did_not, Completion::DidNotHappen).await.unwrap();
+        turn().await;
+        let calls = mainstay.snapshot().calls;
+        assert_eq!((calls.delivered, calls.cancelled, calls.unknown), (1, 1, 1), "{calls:?}");
+        assert_eq!(money(&mainstay, "retell"), whole(20, 310));
+        assert_eq!(mainstay.snapshot().vendors["retell"].gate.in_use, 1, "the third one's");
+        assert_eq!(call_of(mainstay.call(ring("a")).await), happened, "its key knows");
+    });
+}
+
 #[test]
 fn an_unknown_call_that_is_refused_when_a_person_tries_it_again_stays_unknown_and_is_not_given_up() {
     paused(async {
