@@ -102,37 +102,46 @@ async fn look_for(
         if gateway.live.is_closed() || !gateway.effects.is_open(call.id, Kind::Unknown(letter)) {
             return;
         }
+        // A person tries it again: what comes of that counts.
+        if gateway.live.contains(call.id) {
+            continue;
+        }
         let question = reconcile.question(call.id);
         let Some(outcome) = ask(gateway, call, &reconcile.operation, question).await else { continue };
-        if let Some(found) = reconcile.read(&outcome.body).filter(|_| outcome.is_success()) {
-            return found_out(gateway, operation, call, letter, found.clone()).await;
+        if let Some(found) = reconcile.read(&outcome.body).filter(|_| outcome.is_success())
+            && found_out(gateway, operation, call, letter, found.clone()).await
+        {
+            return;
         }
     }
     let vendor = &call.vendor;
     tracing::warn!(target: "mainstay::effects", %vendor, call = %call.id, asked = reconcile.times, "{vendor} does not show a call that may have happened; it stays unknown");
 }
 
-/// It happened. What it owes is waited for from now on.
+/// It happened. What it owes is waited for from now on. False when it was not
+/// waited for any more, or the call is under way again.
 async fn found_out(
     gateway: &Arc<Gateway>,
     operation: &Operation,
     call: &Arc<AcceptedCall>,
     letter: Option<LetterId>,
     found: Value,
-) {
+) -> bool {
     let vendor = &call.vendor;
     tracing::info!(target: "mainstay::effects", %vendor, call = %call.id, "{vendor} shows a call that may have happened: it did");
     let Some(owed) = operation.completion.owed() else {
         let _ = gateway.complete(call.id, Completion::happened(None).with_answer(found)).await;
-        return;
+        return true;
     };
-    if !gateway.effects.found(call.id, Kind::Unknown(letter), owed.within) {
-        return;
+    let under_way = || gateway.live.contains(call.id);
+    if !gateway.effects.found(call.id, Kind::Unknown(letter), owed.within, under_way) {
+        return false;
     }
     let vendor_ref = operation.vendor_ref.as_ref().and_then(|at| found.pointer(at)?.as_str()).map(ToOwned::to_owned);
     follow(gateway, operation, call, vendor_ref.as_deref());
     let delivered = Delivered { call: call.id, body: found, vendor_ref, pending: true, attempts: 1, cost: None };
     gateway.was_done(call, letter, delivered).await;
+    true
 }
 
 fn spread(gateway: &Gateway, pause: Duration) -> Duration {

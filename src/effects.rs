@@ -191,16 +191,14 @@ impl OpenEffects {
     }
 
     /// An unknown effect was found at the vendor: from now on it is one that the vendor took on. False when it is open for
-    /// that reason no more.
-    pub(crate) fn found(&self, call: CallId, kind: Kind, within: Duration) -> bool {
+    /// that reason no more, or its call is under way again: then what comes of that counts.
+    pub(crate) fn found(&self, call: CallId, kind: Kind, within: Duration, under_way: impl FnOnce() -> bool) -> bool {
         let mut table = self.table.lock();
-        if table.open.get(&call).is_none_or(|open| open.kind != kind) {
+        if under_way() || table.open.get(&call).is_none_or(|open| open.kind != kind) {
             return false;
         }
         let Some(open) = table.take(call) else { return false };
-        let due = self.clock.now() + within;
-        table.due.insert((due, call));
-        table.open.insert(call, Open { kind: Kind::Accepted, due, ..open });
+        table.put(Open { kind: Kind::Accepted, due: self.clock.now() + within, ..open });
         drop(table);
         self.changed.notify_one();
         true

@@ -210,6 +210,7 @@ fn a_call_that_may_have_been_placed_is_looked_for_and_its_end_waited_for() {
         assert_eq!((calls.unknown, calls.delivered), (0, 1));
         assert!(mainstay.dead_letters().list(Filter::kind(Kind::Unknown), None).await.unwrap().letters.is_empty());
         assert_eq!(money(&mainstay, "retell"), whole(0, 310), "it goes on");
+        assert_eq!(mainstay.health().vendor("retell").unwrap().callbacks_owed, 1);
         // The same key gets the call that was found; nobody is rung twice.
         let Ok(Answer::Delivered(same)) = mainstay.call(ring("a")).await else { panic!() };
         assert_eq!((same.call, same.vendor_ref.as_deref(), same.pending), (call, Some("vendor-call"), true));
@@ -237,5 +238,42 @@ fn a_call_that_is_not_found_stays_unknown_for_a_person_and_is_not_placed_again()
         assert_eq!(money(&mainstay, "retell"), whole(0, 310));
         mainstay.complete(call, Completion::DidNotHappen).await.unwrap();
         at_rest(&mainstay);
+    });
+}
+
+#[test]
+fn a_call_that_is_found_while_a_person_tries_it_again_is_counted_once() {
+    paused(async {
+        let wire = Wire::usually(ok(201));
+        wire.now_usually_at(LIST, results(200, json!({"items": [{"call_id": "vendor-call"}]})));
+        let mainstay = start([retell(&wire)]).await;
+        never_answered(&mainstay, &wire).await;
+        wire.then([after(201, 60)]);
+        let report = mainstay.dead_letters().replay(Filter::kind(Kind::Unknown)).run().await.unwrap();
+        assert_eq!(report.succeeded, 1);
+        tokio::time::sleep(s(300)).await;
+        let calls = mainstay.snapshot().calls;
+        assert!(calls.add_up() && (calls.unknown, calls.delivered) == (0, 1), "{calls:?}");
+        assert_eq!((wire.count_at(LIST), wire.count_at("/v2/create-phone-call")), (0, 2));
+    });
+}
+
+#[test]
+fn a_call_that_is_found_while_a_person_tries_it_in_vain_is_asked_about_again() {
+    paused(async {
+        let wire = Wire::usually(ok(201));
+        let shown = json!({"items": [{"call_id": "vendor-call"}]});
+        wire.now_usually_at(LIST, Reply::Answer(200, shown, s(20)));
+        let mainstay = start([retell(&wire)]).await;
+        never_answered(&mainstay, &wire).await;
+        tokio::time::sleep(s(15)).await;
+        assert_eq!(wire.count_at(LIST), 1);
+        wire.then([after(400, 40)]);
+        let report = mainstay.dead_letters().replay(Filter::kind(Kind::Unknown)).run().await.unwrap();
+        assert_eq!((report.unknown, mainstay.snapshot().calls.unknown), (1, 1));
+        tokio::time::sleep(s(300)).await;
+        let calls = mainstay.snapshot().calls;
+        assert!(calls.add_up() && (calls.unknown, calls.delivered) == (0, 1), "{calls:?}");
+        assert_eq!(mainstay.health().vendor("retell").unwrap().callbacks_owed, 1);
     });
 }
