@@ -144,9 +144,12 @@ impl OpenEffects {
         self.changed.notify_one();
     }
 
-    /// The call was done by a later attempt, with nothing owed: an earlier unknown effect is not followed any more.
+    /// The call is done: an unknown effect of it is not followed any more. What the vendor took on still has an end to come.
     pub(crate) fn forget(&self, call: CallId) {
-        let earlier = self.table.lock().take(call);
+        let mut table = self.table.lock();
+        let is_unknown = table.open.get(&call).is_some_and(|open| open.kind != Kind::Accepted);
+        let earlier = if is_unknown { table.take(call) } else { None };
+        drop(table);
         drop(earlier);
     }
 

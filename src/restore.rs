@@ -114,7 +114,8 @@ fn hold(gateway: &Arc<Gateway>, call: &Arc<AcceptedCall>, letter: Option<LetterI
 pub(crate) fn restore_one(gateway: &Arc<Gateway>, parked: ParkedLetter) {
     let (letter, call, state) = (parked.letter.id, Arc::new(parked.letter.to_call()), parked.state);
     let unknown = state.kind == Kind::Unknown;
-    if unknown {
+    // One that is read in again may be here already, and its end to come.
+    if unknown && !gateway.effects.is_open(call.id, effects::Kind::Accepted) {
         // Its money and its slots were the earlier process's.
         hold(gateway, &call, Some(letter));
     }

@@ -270,3 +270,29 @@ fn lines_that_are_no_letters_are_told_by_their_number_and_the_rest_is_imported()
         assert!(snapshot.calls.add_up() && snapshot.calls.dead_lettered == 3, "{:?}", snapshot.calls);
     });
 }
+
+#[test]
+fn a_letter_that_comes_back_after_its_call_was_done_takes_nothing_from_the_call() {
+    for (first, kind, reserved_before) in [(after(400, 0), Kind::Dead, 0), (Reply::Hang, Kind::Unknown, 310)] {
+        paused(async move {
+            let wire = Wire::usually(ok(201));
+            wire.then([first]);
+            let mainstay = start([retell(&wire)]).await;
+            let letters = mainstay.dead_letters();
+            mainstay.call(ring("a").deadline(s(600))).await.unwrap_err();
+            let call = letters.list(Filter::kind(kind), None).await.unwrap().letters[0].letter.call;
+            let mut file = String::new();
+            letters.export(Filter::kind(kind), |line| file += line).await.unwrap();
+            assert_eq!(letters.replay(Filter::kind(kind)).run().await.unwrap().succeeded, 1, "it rings");
+
+            let report = letters.import(file.as_bytes(), |line, reason| panic!("{line}: {reason}")).await;
+            assert_eq!(report.imported, 1);
+            assert_eq!(letters.replay(Filter::kind(kind)).run().await.unwrap().succeeded, 1, "by its key");
+            assert_eq!(wire.count(), 2);
+            mainstay.complete(call, Completion::happened(Credits::whole(20))).await.unwrap();
+            turn().await;
+            assert_eq!(money(&mainstay, "retell"), whole(20, reserved_before));
+            assert!(mainstay.snapshot().calls.add_up());
+        });
+    }
+}
