@@ -29,7 +29,7 @@ use mainstay::{
     },
     testing::{Episode, Fault, Script, Simulator, Vendor},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::{Reply, Wire, ok, phone, until};
 
 const DIR: &str = "MAINSTAY_TEST_DIR";
@@ -245,6 +245,58 @@ async fn an_operation_id_is_not_renewed_while_its_effect_is_unknown_and_is_after
     runtime.handle().dead_letters().purge(ids, None).await.unwrap();
     let second = delivered(&runtime, by_operation()).await;
     assert_ne!(second, first);
+}
+
+const LIST: &str = "/v3/list-calls";
+const GET_CALL: &str = "/v2/get-call/vendor-call";
+
+/// Retell, which is soon asked about a call that may have been placed, and then until it ends.
+fn asked_about(wire: &Wire) -> VendorConfig {
+    let workspace = Retell { poll_every: Some(Duration::from_millis(100)), ..Retell::workspace("key_canary_retell") };
+    VendorConfig::retell("retell", workspace).transport(wire.clone()).with(|config| {
+        config.gate.rate = None;
+        let operations = &mut config.profile.as_mut().unwrap().operations;
+        for reconcile in operations.values_mut().filter_map(|operation| operation.reconcile.as_mut()) {
+            reconcile.after = Duration::from_millis(1);
+        }
+    })
+}
+
+async fn until_asked(wire: &Wire, at: &str, times: usize) {
+    let asked = async {
+        while wire.count_at(at) < times {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon(asked).await;
+}
+
+#[tokio::test]
+async fn a_phone_call_of_which_the_last_process_did_not_hear_is_found_asked_about_until_its_end_and_counted_once() {
+    let (dir, wire) = (tempfile::tempdir().unwrap(), Wire::usually(ok(201)));
+    let reply = |body| Reply::Answer(200, body, Duration::ZERO);
+    wire.now_usually_at(LIST, reply(json!({"items": []})));
+    wire.now_usually_at(GET_CALL, reply(json!({"call_id": "vendor-call", "call_status": "ongoing"})));
+    let start = || Runtime::builder().vendor(asked_about(&wire)).data_dir(dir.path()).start();
+    wire.then([broken()]);
+    let first = start().await.unwrap();
+    let rung = unknown(&first, dial()).await;
+    until_asked(&wire, LIST, 3).await;
+    first.shutdown(Duration::from_secs(5)).await;
+
+    wire.now_usually_at(LIST, reply(json!({"items": [{"call_id": "vendor-call"}]})));
+    let second = start().await.unwrap();
+    until_asked(&wire, GET_CALL, 2).await;
+    let handle = second.handle();
+    let ended = json!({"call_id": "vendor-call", "call_status": "ended", "disconnection_reason": "user_hangup"});
+    wire.now_usually_at(GET_CALL, reply(ended.clone()));
+    let end = soon(handle.end_of(rung)).await.unwrap();
+    assert_eq!(end, Completion::happened(None).with_answer(ended));
+    assert_eq!(delivered(&second, dial()).await, rung, "its key stands for it");
+    until(&handle, |snapshot| snapshot.parked.pending() == 0 && snapshot.calls.delivered == 2).await;
+    let report = second.shutdown(Duration::from_secs(5)).await;
+    assert!(report.calls.add_up() && report.calls.unknown == 0, "{:?}", report.calls);
+    assert_eq!(wire.count_at("/v2/create-phone-call"), 1, "it rang once");
 }
 
 #[tokio::test]
