@@ -124,10 +124,12 @@ impl OpenEffects {
         Self { table: Mutex::default(), clock, facts, changed: Notify::new() }
     }
 
-    /// Holds an effect open, in place of an earlier one of its call: the money of that one stays reserved.
+    /// Holds an effect open, in place of an earlier one of its call: the money of that one stays reserved, or is paid by this
+    /// one's end where it has none of its own.
     pub(crate) fn hold(&self, call: &Arc<AcceptedCall>, kind: Kind, lease: Option<Lease>, within: Duration) {
         let mut table = self.table.lock();
-        let earlier = table.take(call.id);
+        let earlier = table.take(call.id).and_then(|open| open.lease);
+        let (lease, earlier) = if lease.is_some() { (lease, earlier) } else { (earlier, None) };
         if table.open.len() >= OPEN_MAX {
             drop(table);
             let vendor = &call.vendor;

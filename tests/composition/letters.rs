@@ -296,3 +296,23 @@ fn a_letter_that_comes_back_after_its_call_was_done_takes_nothing_from_the_call(
         });
     }
 }
+
+#[test]
+fn an_unknown_call_that_was_purged_and_read_in_again_is_paid_by_its_end() {
+    paused(async {
+        let wire = Wire::usually(Reply::Hang);
+        let mainstay = start([retell(&wire)]).await;
+        let letters = mainstay.dead_letters();
+        let call = unknown(&mainstay, "a").await;
+        let mut file = String::new();
+        letters.export(Filter::kind(Kind::Unknown), |line| file += line).await.unwrap();
+        assert_eq!(letters.purge(Filter::call(call), None).await, Ok(1));
+        let report = letters.import(file.as_bytes(), |line, reason| panic!("{line}: {reason}")).await;
+        assert_eq!(report.imported, 1);
+        mainstay.complete(call, Completion::happened(Credits::whole(20))).await.unwrap();
+        turn().await;
+        assert_eq!(money(&mainstay, "retell"), whole(20, 0));
+        let calls = mainstay.snapshot().calls;
+        assert!(calls.add_up() && (calls.unknown, calls.delivered) == (0, 1), "{calls:?}");
+    });
+}
