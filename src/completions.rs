@@ -41,7 +41,9 @@ impl Gateway {
         let end = completion.ended();
         let vendor = ended.call.vendor.clone();
         tracing::debug!(target: "mainstay::effects", %vendor, %call, class = %end.class, effect = ?end.effect, "the end of a call to {vendor} came");
-        self.facts.state(Fact::EffectEnded { vendor, call, class: end.class, effect: end.effect, cost: end.cost });
+        let (class, effect, cost) = (end.class, end.effect, end.cost);
+        let was_unknown = matches!(ended.kind, Open::Unknown(_));
+        self.facts.state(Fact::EffectEnded { vendor, call, class, effect, cost, was_unknown });
         if let Completion::Happened { answer: Some(answer), .. } = &completion {
             self.remember(&ended.call, answer.clone());
         }

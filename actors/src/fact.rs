@@ -282,6 +282,8 @@ pub enum Fact {
         effect: Effect,
         /// What it cost, where that was said.
         cost: Option<Credits>,
+        /// True when nobody knew of it; else the vendor had taken it on.
+        was_unknown: bool,
     },
     /// A vendor was asked whether it is there, beside the application's own calls.
     Probed {

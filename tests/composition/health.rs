@@ -1,8 +1,10 @@
 //! How vendors are doing: what the application's calls, a free question and the vendor's debts say.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use mainstay::{
-    Operation, Profile, StartError,
+    Effect, Operation, Profile, StartError,
     actors::{
         fact::BreakerState,
         health::{Code, ProbeConfig, Status},
@@ -121,6 +123,26 @@ fn a_table_that_takes_every_row_and_never_reports_is_seen_while_every_call_succe
         assert_eq!(status(&mainstay, "clay"), Status::Degraded, "silence is a failure");
         assert_eq!(why(&mainstay, "clay", Code::CallbacksOverdue), "20 callbacks overdue (limit 10)");
         assert_eq!(mainstay.health().vendor("clay").unwrap().callbacks_owed, 0);
+    });
+}
+
+#[test]
+fn rows_that_were_taken_on_and_failed_later_make_their_table_unhealthy_and_leave_its_breaker_closed() {
+    paused(async {
+        let wire = Wire::usually(ok(200));
+        let mainstay = start([touchy(clay(&wire))]).await;
+        for n in 0..10 {
+            let (class, effect) = (Class::Server, Effect::Done);
+            let end = Completion::Failed { class, effect, cost: None, also: BTreeMap::new(), answer: None };
+            mainstay.complete(call_of(mainstay.call(row(n)).await), end).await.unwrap();
+        }
+        tokio::time::sleep(s(11)).await;
+        let failed = "10 of 10 calls failed in the last 5 min, 10 after they were taken on";
+        assert_eq!(
+            (status(&mainstay, "clay"), why(&mainstay, "clay", Code::FailingCalls).as_str()),
+            (Status::Unhealthy, failed)
+        );
+        assert_eq!(mainstay.snapshot().vendors["clay"].breakers[0].state, BreakerState::Closed);
     });
 }
 

@@ -60,6 +60,7 @@
 //! | What is a silent end (a caller's error) in half-open? | The place comes back, no verdict; the next call is the probe | closing on it, as opossum and Polly do, lets everything through to a vendor of whom nothing is known |
 //! | Do our own refusals, and answers from cache or key, count? | Never; they do not come here | a full lane is no outage, a cache hit no health |
 //! | When does a call count, at its start or its end? | At its end; too long without one is slow | calls under way must not thin out the rate |
+//! | Does an end count that comes after the vendor took the effect on? | No; health counts it | its pass has reported, and its period may be over; whether the next call is answered it does not say |
 //! | When is a call slow? | `duration > slower_than`; still under way at `slower_than` | as Resilience4j; whoever is out at the limit ends above it |
 //! | Does a 429 count? | No; where a vendor means an outage by it, `throttle_counts` | the gate's rate deals with it; the profile's rules may read some as overload |
 //! | Which clock times the open state? | The monotonic one; the calendar is only shown | a step of the wall clock opens and closes nothing |

@@ -133,10 +133,13 @@ impl Findings<'_> {
     }
 
     fn calls(&mut self, scored: Status, unscored: bool) {
-        let Counts { failing, credentials, .. } = self.counts;
+        let Counts { failed_later, credentials, .. } = self.counts;
         let (samples, window) = (self.counts.samples(), self.window());
         if matches!(scored, Status::Degraded | Status::Unhealthy) {
-            self.limits(Code::FailingCalls, scored, format!("{failing} of {samples} calls failed in {window}"));
+            let failed = self.counts.failed();
+            let later =
+                if failed_later > 0 { format!(", {failed_later} after they were taken on") } else { String::new() };
+            self.limits(Code::FailingCalls, scored, format!("{failed} of {samples} calls failed in {window}{later}"));
         }
         if unscored && samples == 0 {
             self.remark(Code::TooFewCalls, format!("no call that tells anything in {window}"));

@@ -24,9 +24,10 @@
 //! ```
 //!
 //! The bounds are strict, as in the documents this comes from: 95 % is degraded, 80 % is unhealthy. The score is the part of
-//! the attempts of the last 5 minutes (a window that slides) that show that the vendor works. An attempt that says nothing of
-//! the vendor (the caller's error, a throttle, our own loss) is not counted, and neither is a probe. Refused tickets are not attempts: they are shown
-//! beside the score, and the guard that refuses has a rule of its own above. A vendor that takes everything on and never reports
+//! the attempts of the last 5 minutes (a window that slides) that show that the vendor works. One that was taken on, and whose
+//! end says later that the vendor failed, is from then on a failure and no success. An attempt that says nothing of the vendor
+//! (the caller's error, a throttle, our own loss) is not counted, and neither is a probe. Refused tickets are not attempts: they
+//! are shown beside the score, and the guard that refuses has a rule of its own above. A vendor that takes everything on and never reports
 //! back is seen by what it owes, and is degraded when that is overdue, whatever its score.
 //!
 //! The whole is as bad as its worst vendor. A vendor nobody calls says nothing: the whole is unknown only when all are.

@@ -19,6 +19,8 @@ pub(super) fn read(event: &Event) -> Option<(VendorId, Change)> {
             let elapsed = Duration::from_millis(*elapsed_ms);
             (vendor, Change::Attempted { counts: of_attempt(*class), succeeded, elapsed })
         }
+        // Of an effect that was unknown its attempt has spoken.
+        Fact::EffectEnded { vendor, class, was_unknown: false, .. } => (vendor, Change::Counted(of_end(*class))),
         Fact::Refused { vendor, by, .. } => (vendor, Change::Counted(of_refusal(*by)?)),
         Fact::CallEnded { vendor, call, state } if !matches!(state, FinalState::Unknown | FinalState::Lost) => {
             (vendor, Change::Ended(*call))
@@ -61,6 +63,12 @@ fn of_attempt(class: Class) -> Counts {
             ..none
         },
     }
+}
+
+/// What was taken on counted as healthy then.
+fn of_end(class: Class) -> Counts {
+    let Counts { failing: failed_later, credentials, throttled, .. } = of_attempt(class);
+    Counts { failed_later, credentials, throttled, ..Counts::default() }
 }
 
 /// The gateway, guardrails and the table of keys refuse calls that are wrong in themselves; that says nothing of the vendor.

@@ -19,6 +19,8 @@ pub struct Counts {
     pub healthy: u64,
     /// Attempts that show that it does not.
     pub failing: u64,
+    /// Effects that the vendor had taken on, and that failed later. Each takes one healthy attempt back.
+    pub failed_later: u64,
     /// Attempts that failed for wrong credentials.
     pub credentials: u64,
     /// Attempts the vendor throttled.
@@ -38,7 +40,17 @@ pub struct Counts {
 impl Counts {
     /// Attempts that say something about the vendor.
     pub fn samples(&self) -> u64 {
-        self.healthy.saturating_add(self.failing)
+        self.working().saturating_add(self.failed())
+    }
+
+    /// Those that show that it does not work, whether they failed at once or later.
+    pub fn failed(&self) -> u64 {
+        self.failing.saturating_add(self.failed_later)
+    }
+
+    /// What was taken on may have slid out of the window before it failed.
+    fn working(&self) -> u64 {
+        self.healthy.saturating_sub(self.failed_later)
     }
 
     /// The part of them that shows that it works, within `0.0..=1.0`; `None` with fewer than `minimum`.
@@ -47,7 +59,7 @@ impl Counts {
         if samples == 0 || samples < u64::from(minimum) {
             return None;
         }
-        Some(self.healthy as f64 / samples as f64)
+        Some(self.working() as f64 / samples as f64)
     }
 
     /// Tickets that were turned away before anything was sent.
@@ -61,6 +73,7 @@ impl Counts {
         for (mine, theirs) in [
             (&mut self.healthy, other.healthy),
             (&mut self.failing, other.failing),
+            (&mut self.failed_later, other.failed_later),
             (&mut self.credentials, other.credentials),
             (&mut self.throttled, other.throttled),
             (&mut self.by_breaker, other.by_breaker),

@@ -40,6 +40,11 @@ pub(super) fn attempt(class: Class) -> Fact {
     }
 }
 
+fn ended(class: Class, was_unknown: bool) -> Fact {
+    let (vendor, call, effect) = (vendor(CLAY), call(0), Effect::Done);
+    Fact::EffectEnded { vendor, call, class, effect, cost: None, was_unknown }
+}
+
 pub(super) fn refused(by: Guard) -> Fact {
     Fact::Refused { vendor: vendor(CLAY), call: call(0), by }
 }
@@ -245,6 +250,24 @@ fn wrong_credentials_degrade_although_they_are_not_in_the_score() {
     assert_eq!((world.status(), world.clay().samples), (Status::Degraded, 0));
     assert_eq!(world.text(Code::Credentials), "1 call rejected for wrong credentials in the last 5 min");
     assert_eq!(world.text(Code::Throttled), "2 calls throttled by the vendor in the last 5 min");
+}
+
+#[test]
+fn what_was_taken_on_and_failed_later_is_a_failure_and_no_success() {
+    let mut world = World::new();
+    world.calls(99, 1).hear_times(30, ended(Class::Success, false)).hear_times(30, ended(Class::CallerError, false));
+    assert_eq!((world.clay().samples, world.clay().score), (100, Some(0.99)), "a good end was counted as it began");
+    world.hear_times(30, ended(Class::Server, true));
+    assert_eq!((world.clay().samples, world.clay().score), (100, Some(0.99)), "its attempt was counted as it ended");
+    world.hear_times(19, ended(Class::Server, false));
+    assert_eq!((world.clay().samples, world.status()), (100, Status::Unhealthy));
+    let text = "20 of 100 calls failed in the last 5 min, 19 after they were taken on";
+    assert_eq!(world.text(Code::FailingCalls), text);
+    world.after(600).hear_times(5, ended(Class::Timeout, false));
+    let clay = world.clay();
+    assert_eq!((clay.samples, clay.score), (5, Some(0.0)), "they were taken on before the window");
+    world.hear(ended(Class::Auth, false));
+    assert_eq!(world.text(Code::Credentials), "1 call rejected for wrong credentials in the last 5 min");
 }
 
 #[test]

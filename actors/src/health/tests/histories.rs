@@ -8,6 +8,7 @@ fn any_fact() -> impl Strategy<Value = Fact> {
     let mark = prop_oneof![Just("soft"), Just("hard"), Just("overage"), Just("exhausted")];
     prop_oneof![
         8 => prop::sample::select(Class::ALL.to_vec()).prop_map(attempt),
+        2 => (prop::sample::select(Class::ALL.to_vec()), any::<bool>()).prop_map(|(class, was_unknown)| ended(class, was_unknown)),
         2 => (prop_oneof![Just(""), Just("leads")], state, 0..4u64).prop_map(|(at, to, n)| turned_at(at, to, n)),
         2 => guard.prop_map(refused),
         1 => (mark, 0..300u64).prop_map(|(mark, used)| marked(mark, used)),
