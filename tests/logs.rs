@@ -55,8 +55,8 @@ fn a_flood_of_denials_is_one_line_at_once_and_one_with_their_number_later() {
         let wire = Wire::usually(Reply::Fail(WireFault::Connect, s(1)));
         let mainstay = start([touchy(named("flood", &wire))]).await;
         denied(&mainstay, "flood", 500).await;
-        let fields = ["guard=circuit breaker", "limit=circuit breaker open", "retry_at=\"2026-", "operation=push-row"];
-        one("a call to flood was refused by the circuit breaker: circuit breaker open", "WARN", &fields);
+        let fields = ["guard=circuit breaker", "limit=open (", "retry_at=\"2026-", "operation=push-row"];
+        one("a call to flood was refused by the circuit breaker: open (", "WARN", &fields);
         tokio::time::sleep(LOG_EVERY + s(1)).await;
         one("499 more calls to flood were refused by the circuit breaker", "WARN", &["left_out=499"]);
         tokio::time::sleep(10 * LOG_EVERY).await;

@@ -153,13 +153,13 @@ pub enum Reason {
         waited: Duration,
     },
     /// The circuit breaker is open.
-    #[error("circuit breaker open: {cause}")]
+    #[error("open ({cause})")]
     BreakerOpen {
         /// Why it opened, with the numbers.
         cause: Arc<str>,
     },
     /// The circuit breaker is testing the vendor, and all its probes are under way.
-    #[error("circuit breaker half-open: {probes} of {limit} probes under way")]
+    #[error("half-open, {probes} of {limit} probes under way")]
     Probing {
         /// Probes in flight.
         probes: u32,

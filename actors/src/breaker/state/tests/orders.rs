@@ -13,7 +13,7 @@ fn forced_open_refuses_with_its_reason_until_its_end_and_then_probes() {
     rig.control(&Control::ForceOpen(order(60)));
     let refusal = rig.admit().unwrap_err();
     assert_eq!(refusal.retry_at, Some(rig.now + 60 * SECOND));
-    assert_eq!(refusal.reason.to_string(), "circuit breaker open: forced open for 60 s: a drill, Ana");
+    assert_eq!(refusal.to_string(), "refused by the circuit breaker: open (forced open for 60 s: a drill, Ana)");
     rig.report(late, ended(Class::Success));
     rig.wait(59 * SECOND);
     assert_eq!((rig.state(), mode(&rig)), (BreakerState::Open, Some(BreakerMode::ForcedOpen)));

@@ -103,6 +103,7 @@ fn peers_19_of_eight_calls_at_once_one_is_the_probe() {
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
     let refusal = answers[7].clone().unwrap_err();
     assert_eq!(refusal.reason, Reason::Probing { probes: 1, limit: 1 });
+    assert_eq!(refusal.to_string(), "refused by the circuit breaker: half-open, 1 of 1 probes under way");
     assert_eq!(refusal.retry_at, Some(rig.now + PROBING_PAUSE));
 }
 
