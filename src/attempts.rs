@@ -111,6 +111,7 @@ async fn attempt_until_settled(
             Next::Unknown => return Verdict::Unknown { because: Because::of(&outcome), lease },
             Next::Again { at } => {
                 earlier = lease.or(earlier);
+                entry.note(|progress| progress.failed = Some(Because::of(&outcome)));
                 tokio::select! {
                     () = tokio::time::sleep_until(at.into()) => {}
                     verdict = not_begun(entry) => return with_earlier(entry, verdict, earlier),

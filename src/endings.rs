@@ -305,8 +305,9 @@ async fn park(
 ) -> Result<Parked, String> {
     let id = LetterId(gateway.rng.uuid());
     let wall = gateway.clock.wall();
-    let letter = Letter::of_call(id, &entry.call, because.failure(), wall);
-    let state = LetterState::new(kind, because.failure(), entry.progress().attempts, due, wall);
+    let error = entry.failure(because);
+    let letter = Letter::of_call(id, &entry.call, error.clone(), wall);
+    let state = LetterState::new(kind, error, entry.progress().attempts, due, wall);
     let mut crashes = 0;
     loop {
         match gateway.ask_dlq(Park { letter: letter.clone(), state: state.clone() }).await {

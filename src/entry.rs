@@ -12,8 +12,8 @@ use std::{
 use jiff::Timestamp;
 use mainstay_actors::{
     call::AcceptedCall,
-    dlq::LetterId,
-    refusal::Refusal,
+    dlq::{Failure, LetterId},
+    refusal::{Guard, Refusal},
     ticket::{Flight, Reply},
 };
 use parking_lot::Mutex;
@@ -22,7 +22,7 @@ use tokio::sync::{
     oneshot::{self, error::RecvError},
 };
 
-use crate::answer::{Answer, CallError};
+use crate::answer::{Answer, Because, CallError};
 
 /// What the caller gets in the end.
 pub(crate) type CallResult = Result<Answer, CallError>;
@@ -51,6 +51,8 @@ pub(crate) struct Progress {
     pub(crate) sent_before: Option<Timestamp>,
     /// True once an attempt may have had its effect: from then on the call is never "not done".
     pub(crate) may_have_happened: bool,
+    /// How the last attempt failed, once it is to be tried again.
+    pub(crate) failed: Option<Because>,
     /// The ticket under way.
     pub(crate) flight: Option<Flight>,
 }
@@ -127,6 +129,19 @@ impl Entry {
 
     pub(crate) fn note<T>(&self, change: impl FnOnce(&mut Progress) -> T) -> T {
         change(&mut self.progress.lock())
+    }
+
+    /// Why it was not done, as it is written down. A breaker only repeats what the vendor said: where it does not let an attempt
+    /// be tried again, the vendor's own failure stays the cause.
+    pub(crate) fn failure(&self, because: &Because) -> Failure {
+        match (because, self.progress().failed) {
+            (Because::Refused(refusal), Some(Because::Failed { class, status, detail, .. }))
+                if refusal.by == Guard::Breaker =>
+            {
+                Failure::new(class, status, format!("{class}: not tried again, {refusal}: {detail}"))
+            }
+            _ => because.failure(),
+        }
     }
 
     /// A ticket is under way.

@@ -141,7 +141,8 @@ async fn again(parked: ParkedLetter, taking: Taking, replayed: bool) -> (Found, 
         // Its lease ran out under it. It stays out, and writes down its end itself.
         Err(NotTaken::UnderWay) => return (Found::Open, None),
         Err(NotTaken::Full(refusal)) => {
-            let end = later(gateway, &parked.letter.to_call(), &Because::Refused(refusal));
+            let because = Because::Refused(refusal);
+            let end = later(gateway, &parked.letter.to_call(), &because, because.failure());
             return (Found::Open, not_done_now(gateway.finish_letter(finish(end)).await));
         }
     };
@@ -222,7 +223,7 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState, found
             let Origin::Redrive(letter) = entry.origin else { return (from, now_again(gateway)) };
             gateway.effects.hold(call, effects::Kind::Unknown(Some(letter)), lease, within);
             asking::reconcile(gateway, operation, call, Some(letter));
-            (FinalState::Unknown, unknown(because.failure()))
+            (FinalState::Unknown, unknown(entry.failure(&because)))
         }
         Verdict::NotDone(because) => {
             *found = what_it_found(gateway, call, &because);
@@ -235,7 +236,7 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState, found
                 }
                 Origin::Application => finish(claim, End::Free).await,
             }
-            (from, not_done(gateway, call, &because))
+            (from, not_done(gateway, call, &because, entry.failure(&because)))
         }
     }
 }
@@ -267,7 +268,7 @@ fn what_it_found(gateway: &Gateway, call: &AcceptedCall, because: &Because) -> F
     Found::Closed(now + refusal.retry_after(now).unwrap_or(QUEUE_PAUSE).max(SOONEST))
 }
 
-fn not_done(gateway: &Gateway, call: &AcceptedCall, because: &Because) -> Ended {
+fn not_done(gateway: &Gateway, call: &AcceptedCall, because: &Because, error: Failure) -> Ended {
     let hopeless = match because {
         Because::Failed { class, .. } => matches!(class, Class::CallerError | Class::Auth),
         Because::Refused(refusal) => {
@@ -277,12 +278,12 @@ fn not_done(gateway: &Gateway, call: &AcceptedCall, because: &Because) -> Ended 
                 || matches!(refusal.reason, Reason::Expired | Reason::Denied { .. } | Reason::CrashedTooOften { .. })
         }
     };
-    if hopeless { Ended::GivenUp { error: because.failure() } } else { later(gateway, call, because) }
+    if hopeless { Ended::GivenUp { error } } else { later(gateway, call, because, error) }
 }
 
-fn later(gateway: &Gateway, call: &AcceptedCall, because: &Because) -> Ended {
+fn later(gateway: &Gateway, call: &AcceptedCall, because: &Because, error: Failure) -> Ended {
     let soonest = gateway.clock.wall_of(gateway.clock.now() + SOONEST);
-    Ended::Again { not_before: due_of(gateway, call, because).max(soonest), error: because.failure() }
+    Ended::Again { not_before: due_of(gateway, call, because).max(soonest), error }
 }
 
 /// Another parked call stands for the key, and is done from there. When that one is due says nothing of when it is done.

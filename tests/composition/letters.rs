@@ -108,6 +108,28 @@ fn one_letter_is_replayed_and_says_what_came_of_it() {
 }
 
 #[test]
+fn a_letter_keeps_what_the_vendor_said_though_the_breaker_that_this_opened_refused_the_next_try() {
+    paused(async {
+        let wire = Wire::usually(Reply::Fail(WireFault::Connect, s(1)));
+        let mainstay = start([touchy(clay(&wire))]).await;
+        let letters = mainstay.dead_letters();
+        let id = letter_of(mainstay.call(row(0).on_denied(OnDenied::DeadLetter)).await);
+        let error = letters.list(Filter::default(), None).await.unwrap().letters[0].state.error.clone();
+        let both = |detail: &str| detail.contains("not tried again, refused by the circuit breaker: open (");
+        assert!((error.class, error.status) == (Class::Connect, None) && both(&error.detail), "{error:?}");
+        wire.now_usually(Reply::Answer(503, json!({ "message": "down for repair" }), s(0)));
+        tokio::time::sleep(s(3_600)).await;
+        let Replayed::NotDone(state) = letters.replay_one(id).await.unwrap() else { panic!("it cannot be done") };
+        let error = state.error;
+        assert!(
+            error.status == Some(503) && error.detail.contains("down for repair") && both(&error.detail),
+            "{error:?}"
+        );
+        assert_eq!(wire.count(), 2, "each of them opened it");
+    });
+}
+
+#[test]
 fn a_poison_letter_is_given_up_after_its_attempts_and_never_spins() {
     paused(async {
         let wire = Wire::usually(Reply::Fail(WireFault::Connect, s(1)));
