@@ -207,7 +207,7 @@ fn with_earlier(entry: &Entry, verdict: Verdict, earlier: Option<Lease>) -> Verd
 
 /// A later attempt may have had the effect in place of this one. With the same key there is one effect, and the later one
 /// pays for it; without a key there may be two, so the money of the first stays reserved, as for any unknown effect.
-fn replaced(operation: &Operation, lease: Option<Lease>) {
+pub(crate) fn replaced(operation: &Operation, lease: Option<Lease>) {
     let Some(lease) = lease.filter(|_| matches!(operation.repeat, Repeat::WithKey { .. })) else { return };
     lease.end(Ending {
         class: Class::Abandoned,

@@ -124,11 +124,19 @@ impl OpenEffects {
         Self { table: Mutex::default(), clock, facts, changed: Notify::new() }
     }
 
-    /// Holds an effect open, in place of an earlier one of its call: the money of that one stays reserved, or is paid by this
-    /// one's end where it has none of its own.
-    pub(crate) fn hold(&self, call: &Arc<AcceptedCall>, kind: Kind, lease: Option<Lease>, within: Duration) {
+    /// Holds an effect open, in place of an earlier one of its call. One without a lease goes on with the earlier one's. Else
+    /// that of an unknown one is returned: dropped, its money stays reserved.
+    pub(crate) fn hold(
+        &self,
+        call: &Arc<AcceptedCall>,
+        kind: Kind,
+        lease: Option<Lease>,
+        within: Duration,
+    ) -> Option<Lease> {
         let mut table = self.table.lock();
-        let earlier = table.take(call.id).and_then(|open| open.lease);
+        let earlier = table.take(call.id);
+        let was_unknown = earlier.as_ref().is_some_and(|open| open.kind != Kind::Accepted);
+        let earlier = earlier.and_then(|open| open.lease);
         let (lease, earlier) = if lease.is_some() { (lease, earlier) } else { (earlier, None) };
         if table.open.len() >= OPEN_MAX {
             drop(table);
@@ -137,22 +145,23 @@ impl OpenEffects {
             if kind == Kind::Accepted {
                 end(lease, &Completion::happened(None));
             }
-            return;
+            return earlier.filter(|_| was_unknown);
         }
         let since = self.clock.now();
         table.put(Open { call: call.clone(), kind, lease, since, due: since + within, told: None });
         drop(table);
-        drop(earlier);
         self.changed.notify_one();
+        earlier.filter(|_| was_unknown)
     }
 
-    /// The call is done: an unknown effect of it is not followed any more. What the vendor took on still has an end to come.
-    pub(crate) fn forget(&self, call: CallId) {
+    /// The call is done: an unknown effect of it is not followed any more, and its lease is returned. What the vendor took on
+    /// still has an end to come.
+    pub(crate) fn forget(&self, call: CallId) -> Option<Lease> {
         let mut table = self.table.lock();
         let is_unknown = table.open.get(&call).is_some_and(|open| open.kind != Kind::Accepted);
         let earlier = if is_unknown { table.take(call) } else { None };
         drop(table);
-        drop(earlier);
+        earlier?.lease
     }
 
     /// The letter of an unknown effect was purged. Its end may still come.

@@ -154,10 +154,11 @@ pub(crate) fn delivered(
 ) -> Arc<Delivered> {
     let call = &entry.call;
     if let Some(owed) = operation.completion.owed() {
-        gateway.effects.hold(call, effects::Kind::Accepted, lease, owed.within);
+        let earlier = gateway.effects.hold(call, effects::Kind::Accepted, lease, owed.within);
+        attempts::replaced(operation, earlier);
         asking::follow(gateway, operation, call, outcome.vendor_ref.as_deref());
     } else {
-        gateway.effects.forget(call.id);
+        attempts::replaced(operation, gateway.effects.forget(call.id));
     }
     if fallback::is_worth_keeping(&outcome) {
         gateway.remember(call, outcome.body.clone());

@@ -221,7 +221,8 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState, found
             finish(claim, End::Unknown).await;
             let within = operation.completion.owed().map_or(DEADLINE, |owed| owed.within);
             let Origin::Redrive(letter) = entry.origin else { return (from, now_again(gateway)) };
-            gateway.effects.hold(call, effects::Kind::Unknown(Some(letter)), lease, within);
+            let earlier = gateway.effects.hold(call, effects::Kind::Unknown(Some(letter)), lease, within);
+            attempts::replaced(operation, earlier);
             asking::reconcile(gateway, operation, call, Some(letter));
             (FinalState::Unknown, unknown(entry.failure(&because)))
         }

@@ -106,6 +106,24 @@ fn a_repetition_with_a_key_pays_once_and_one_without_a_key_keeps_both_reserved()
 }
 
 #[test]
+fn a_replay_with_the_key_of_an_unknown_call_pays_once_and_one_without_it_keeps_both_reserved() {
+    paused(async {
+        for (repeat, reserved) in [(Repeat::WithKey { window: HOUR }, 6), (Repeat::Never, 12)] {
+            for replay in [ok(200), Reply::Hang] {
+                let wire = Wire::usually(Reply::Hang);
+                let mainstay = start([repeated(&wire, repeat)]).await;
+                let error = mainstay.call(row(1)).await.unwrap_err();
+                assert!(matches!(error, CallError::Unknown { .. }), "{error:?}");
+                wire.now_usually(replay.clone());
+                let _ = mainstay.dead_letters().replay(Filter::kind(Kind::Unknown)).run().await.unwrap();
+                let snapshot = settled(&mainstay).await;
+                assert_eq!(snapshot.vendors["clay"].budget.reserved, Credits::whole(reserved), "{repeat:?} {replay:?}");
+            }
+        }
+    });
+}
+
+#[test]
 fn a_key_is_not_sent_again_after_its_window_however_long_it_waited_in_a_lane() {
     paused(async {
         let wire = Wire::usually(ok(200));
