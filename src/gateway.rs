@@ -70,7 +70,7 @@ impl Gateway {
         let accepted = self.accept(call);
         let taken = accepted.and_then(|call| {
             self.take_on(call, Origin::Application, deadline).map_err(|not| match not {
-                NotTaken::Full(refusal) => refusal,
+                NotTaken::Refused(refusal) => refusal,
                 NotTaken::UnderWay => self.live.full(self.live.len()),
             })
         });
@@ -136,9 +136,6 @@ impl Gateway {
         if !payload::fits_in(&call.payload, PAYLOAD_DEPTH_MAX) {
             payload::take_apart(call.payload.take());
             return Err(bad("payload", format!("is nested deeper than {PAYLOAD_DEPTH_MAX} levels")));
-        }
-        if self.live.is_closed() {
-            return Err(Refusal::new(Guard::Gateway, Reason::ShuttingDown));
         }
         let (vendor, route) = self.find_vendor(&call.vendor)?;
         let target = target_of(&call, &route.profile)?;

@@ -22,8 +22,8 @@ use crate::entry::{BeginBy, CallResult, Entry, Leaving, Origin};
 
 /// Why a call does not get a place.
 pub(crate) enum NotTaken {
-    /// The table is full.
-    Full(Refusal),
+    /// The table is full, or takes no more of the application's calls.
+    Refused(Refusal),
     /// It has one: it is under way at this moment.
     UnderWay,
 }
@@ -39,7 +39,8 @@ pub(crate) struct LiveCalls {
     /// Letters that are being taken, and are no call in the table yet.
     taking: AtomicUsize,
     closed: AtomicBool,
-    idle: Notify,
+    /// Rung when a call left the table, or a letter is not being taken any more.
+    left: Notify,
     stopped: watch::Sender<bool>,
     abandoned: watch::Sender<bool>,
 }
@@ -65,7 +66,7 @@ impl LiveCalls {
             calls: Mutex::default(),
             taking: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
-            idle: Notify::new(),
+            left: Notify::new(),
             stopped: watch::Sender::new(false),
             abandoned: watch::Sender::new(false),
         }
@@ -82,9 +83,13 @@ impl LiveCalls {
         let now = self.clock.now();
         let mut calls = self.calls.lock();
         let held = calls.len();
+        // Under the lock: whoever closed the table and found it empty finds nothing in it later.
+        if origin == Origin::Application && self.is_closed() {
+            return Err(NotTaken::Refused(Refusal::new(Guard::Gateway, Reason::ShuttingDown)));
+        }
         let hash_map::Entry::Vacant(place) = calls.entry(call.id) else { return Err(NotTaken::UnderWay) };
         if held >= self.most {
-            return Err(NotTaken::Full(self.full(held)));
+            return Err(NotTaken::Refused(self.full(held)));
         }
         let (entry, answer) = Entry::new(call, origin, now, now + deadline, begin_by);
         place.insert(entry.clone());
@@ -104,12 +109,19 @@ impl LiveCalls {
 
     /// Takes an ended call off the table.
     pub(crate) fn take_off(&self, call: CallId) {
-        let mut calls = self.calls.lock();
-        calls.remove(&call);
-        let empty = calls.is_empty();
-        drop(calls);
-        if empty {
-            self.idle.notify_waiters();
+        self.calls.lock().remove(&call);
+        self.left.notify_waiters();
+    }
+
+    /// Waits until the application's own run of a call has left the table. It ends a moment after it parked the call.
+    pub(crate) async fn until_handed_over(&self, call: CallId) {
+        loop {
+            let left = self.left.notified();
+            let is_there = self.calls.lock().get(&call).is_some_and(|entry| entry.origin == Origin::Application);
+            if !is_there {
+                return;
+            }
+            left.await;
         }
     }
 
@@ -144,18 +156,18 @@ impl LiveCalls {
     /// It is in the table, or stays where it is.
     pub(crate) fn end_taking(&self) {
         self.taking.fetch_sub(1, SeqCst);
-        self.idle.notify_waiters();
+        self.left.notify_waiters();
     }
 
     /// Waits until no call is under way.
     pub(crate) async fn until_idle(&self) {
         loop {
-            let idle = self.idle.notified();
+            let left = self.left.notified();
             // In this order: what is not being taken any more is in the table by now.
             if self.taking.load(SeqCst) == 0 && self.len() == 0 {
                 return;
             }
-            idle.await;
+            left.await;
         }
     }
 
@@ -191,5 +203,64 @@ impl LiveCalls {
             () = task => {}
             _ = stopped.wait_for(|stopped| *stopped) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use jiff::Timestamp;
+    use mainstay_actors::ids::{LetterId, OperationId, VendorId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    const REDRIVE: Origin = Origin::Redrive(LetterId(Uuid::nil()));
+
+    fn take_on(live: &LiveCalls, call: u128, origin: Origin) -> Result<CallId, NotTaken> {
+        let (id, vendor) = (CallId(Uuid::from_u128(call)), VendorId::new("clay").unwrap());
+        let call =
+            AcceptedCall::new(id, vendor, OperationId::new("push-row").unwrap(), ().into(), Timestamp::UNIX_EPOCH);
+        live.take_on(call, origin, Duration::from_secs(60), None).map(|_| id)
+    }
+
+    fn table() -> LiveCalls {
+        LiveCalls::new(Clock::default(), 100)
+    }
+
+    #[test]
+    fn a_closed_table_takes_no_new_call_even_from_one_who_saw_it_open_and_ends_what_is_parked() {
+        let live = table();
+        live.close();
+        let Err(NotTaken::Refused(refusal)) = take_on(&live, 1, Origin::Application) else { panic!("taken on") };
+        assert_eq!(refusal.reason, Reason::ShuttingDown);
+        assert!(take_on(&live, 2, REDRIVE).is_ok());
+    }
+
+    #[test]
+    fn a_table_is_idle_when_no_call_is_in_it_and_none_is_on_its_way() {
+        let live = table();
+        let is_idle = || live.until_idle().now_or_never().is_some();
+        assert!(is_idle());
+        live.begin_taking();
+        assert!(!is_idle());
+        let call = take_on(&live, 1, REDRIVE).ok().unwrap();
+        live.end_taking();
+        assert!(!is_idle());
+        live.take_off(call);
+        assert!(is_idle());
+    }
+
+    #[tokio::test]
+    async fn a_parked_call_is_handed_over_when_the_run_that_parked_it_has_left() {
+        let live = table();
+        let call = take_on(&live, 1, Origin::Application).ok().unwrap();
+        let leaves = async {
+            tokio::task::yield_now().await;
+            live.take_off(call);
+        };
+        tokio::join!(biased; live.until_handed_over(call), leaves);
+        take_on(&live, 1, REDRIVE).ok().unwrap();
+        assert!(live.until_handed_over(call).now_or_never().is_some(), "another redrive has it: nothing to wait for");
     }
 }

@@ -136,11 +136,12 @@ async fn again(parked: ParkedLetter, taking: Taking, replayed: bool) -> (Found, 
     let from = state_of(parked.state.kind);
     let finish = |end| Finish { replayed, ..Finish::new(parked.letter.id, not_by_itself(from, end)) };
     let origin = Origin::Redrive(parked.letter.id);
+    gateway.live.until_handed_over(parked.letter.call).await;
     let entry = match gateway.take_on(parked.letter.to_call(), origin, DEADLINE) {
         Ok((entry, _)) => entry,
         // Its lease ran out under it. It stays out, and writes down its end itself.
         Err(NotTaken::UnderWay) => return (Found::Open, None),
-        Err(NotTaken::Full(refusal)) => {
+        Err(NotTaken::Refused(refusal)) => {
             let because = Because::Refused(refusal);
             let end = later(gateway, &parked.letter.to_call(), &because, because.failure());
             return (Found::Open, not_done_now(gateway.finish_letter(finish(end)).await));
