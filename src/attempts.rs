@@ -238,8 +238,9 @@ async fn one_ticket(
         None => {
             let number = entry.progress().attempts + 1;
             let circuit = route.profile.circuit(entry.call.target.as_ref(), &entry.call.operation);
-            let (ticket, flight, reply) = Ticket::issue(entry.call.clone(), circuit, number, until, entry.span.clone());
-            let ticket = ticket.after(claim.as_deref().and_then(ClaimGrant::write_ahead));
+            let (mut ticket, flight, reply) =
+                Ticket::issue(entry.call.clone(), circuit, number, until, entry.span.clone());
+            claim.as_deref().and_then(ClaimGrant::write_ahead).into_iter().for_each(|ahead| ticket.wait_for(ahead));
             entry.sent_out(flight.clone(), reply);
             gateway.hazard.strike(&route.loops, "ticket");
             let flight = follow(claim, flight);

@@ -18,6 +18,7 @@ use std::{
     time::Instant,
 };
 
+use futures_util::future::try_join_all;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -168,7 +169,7 @@ pub struct Ticket {
     grants: Vec<Grant>,
     at: Guard,
     span: tracing::Span,
-    ahead: Option<Arc<dyn WriteAhead>>,
+    ahead: Vec<Arc<dyn WriteAhead>>,
 }
 
 impl Ticket {
@@ -192,23 +193,23 @@ impl Ticket {
             grants: Vec::with_capacity(4),
             at: Guard::Gateway,
             span,
-            ahead: None,
+            ahead: Vec::new(),
         };
         (ticket, flight, answer)
     }
 
-    /// Nothing is sent before this is on disk.
-    #[must_use]
-    pub fn after(mut self, ahead: Option<Arc<dyn WriteAhead>>) -> Self {
-        self.ahead = ahead;
-        self
+    /// Nothing is sent before this is on disk, too.
+    pub fn wait_for(&mut self, ahead: Arc<dyn WriteAhead>) {
+        self.ahead.push(ahead);
     }
 
-    /// Waits until what must be on disk is there. Before [`Self::begin_sending`].
+    /// Waits until all that must be on disk is there. Before [`Self::begin_sending`]. The writes are begun together, so that
+    /// they share a group commit.
     pub async fn write_ahead(&self) -> Result<(), Refusal> {
-        match &self.ahead {
-            Some(ahead) => ahead.clone().write_ahead().await,
-            None => Ok(()),
+        match self.ahead.as_slice() {
+            [] => Ok(()),
+            [one] => one.clone().write_ahead().await,
+            all => try_join_all(all.iter().map(|ahead| ahead.clone().write_ahead())).await.map(drop),
         }
     }
 

@@ -12,8 +12,9 @@ const WITH_KEY: Repeat = Repeat::WithKey { window: Duration::from_secs(3600) };
 impl Scene {
     /// The client's last step before the first byte.
     async fn begin_sending(&self, grant: &ClaimGrant<Arc<str>>) -> Result<(), crate::refusal::Refusal> {
-        let (ticket, _) = ticket();
-        ticket.after(grant.write_ahead()).write_ahead().await
+        let (mut ticket, _) = ticket();
+        grant.write_ahead().into_iter().for_each(|ahead| ticket.wait_for(ahead));
+        ticket.write_ahead().await
     }
 
     async fn mine_as(&self, by: u128, repeat: Repeat) -> ClaimGrant<Arc<str>> {
