@@ -26,6 +26,7 @@ use mainstay_actors::{
     ids::{CallId, VendorId},
     kernel::panic_text,
     seldom::Seldom,
+    store::StoreState,
 };
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -63,6 +64,8 @@ pub enum AlertKind {
     UnknownCall,
     /// The end of an accepted call did not come in time.
     CallbackOverdue,
+    /// The store has no space, hangs, or has ended.
+    StoreTrouble,
 }
 
 /// Something a person should hear of.
@@ -71,8 +74,8 @@ pub enum AlertKind {
 pub struct Alert {
     /// What it is about.
     pub kind: AlertKind,
-    /// Whose vendor.
-    pub vendor: VendorId,
+    /// Whose vendor; none when it is about the store.
+    pub vendor: Option<VendorId>,
     /// In plain words, with the vendor's name.
     pub text: String,
     /// The fact behind it.
@@ -121,9 +124,13 @@ impl Alert {
             Fact::CallbackOverdue { vendor, call } => {
                 (AlertKind::CallbackOverdue, vendor, format!("the end of call {call} to {vendor} is overdue"))
             }
+            Fact::StoreChanged { state, detail } if *state != StoreState::Working => {
+                let (kind, text) = (AlertKind::StoreTrouble, format!("the store: {detail}"));
+                return Some(Self { kind, vendor: None, text, event: event.clone(), letter: None, missed: 0 });
+            }
             _ => return None,
         };
-        let vendor = vendor.clone();
+        let vendor = Some(vendor.clone());
         Some(Self { kind, vendor, text, event: event.clone(), letter: None, missed: 0 })
     }
 
@@ -262,8 +269,20 @@ mod tests {
             facts.state(marked("retell", "overage"));
         }
         facts.state(marked("clay", "hard"));
-        let told: Vec<_> = std::iter::from_fn(|| heard.try_recv().ok()).map(|alert| alert.vendor.to_string()).collect();
+        let told: Vec<_> =
+            std::iter::from_fn(|| heard.try_recv().ok()).map(|alert| alert.vendor.unwrap().to_string()).collect();
         assert_eq!(told, ["clay", "retell", "clay"]);
+    }
+
+    #[test]
+    fn trouble_of_the_store_is_an_alert_without_a_vendor_and_its_end_is_none() {
+        let alert = |state| {
+            let fact = Fact::StoreChanged { state, detail: "the disk is full".into() };
+            Alert::of(&Event { seq: 1, at: jiff::Timestamp::UNIX_EPOCH, fact }, || true)
+        };
+        let told = alert(StoreState::Short).unwrap();
+        assert_eq!((told.vendor, told.text.as_str()), (None, "the store: the disk is full"));
+        assert_eq!(alert(StoreState::Working), None);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
     sync::{Arc, OnceLock},
     thread::JoinHandle,
     time::Duration,
@@ -11,7 +10,7 @@ use std::{
 use actix::Addr;
 use mainstay_actors::{
     dlq::{Dlq, DlqActor, DlqParts, DlqSnapshot, Kind},
-    fact::{Event, LetterCounts},
+    fact::{Event, Fact, FactSink as _, LetterCounts},
     health::{Health, HealthActor, HealthParts, HealthSnapshot, LettersFound},
     idempotency::FoundKey,
     ids::{ActorId, VendorId},
@@ -40,7 +39,7 @@ use crate::{
     probe::Prober,
     redrive, restore,
     route::Route,
-    store::{MemoryStore, SledStore, StoreHandle},
+    store::{self, MemoryStore, StoreHandle},
     supervision::{SupervisorKey, SupervisorSpec, Tree, Watchdog},
     tally::{Counts, Tally},
     wiring::{KeptKeys, Kit, wire_vendor},
@@ -123,10 +122,9 @@ async fn open_store(plan: &Plan) -> Result<(StoreHandle, Option<JoinHandle<()>>)
     let Some(dir) = plan.runtime.data_dir.clone() else {
         return Ok((StoreHandle::inline(MemoryStore::new()), None));
     };
-    let durability = plan.runtime.durability;
-    let opened = tokio::task::spawn_blocking(move || SledStore::open(Path::new(&dir), durability)).await;
-    let engine = opened.map_err(std::io::Error::other)??;
-    let (store, thread) = StoreHandle::spawn(engine)?;
+    let (durability, config) = (plan.runtime.durability, plan.runtime.store.clone());
+    let opened = tokio::task::spawn_blocking(move || store::open(&dir, durability, &config)).await;
+    let (store, thread) = opened.map_err(std::io::Error::other)??;
     Ok((store, Some(thread)))
 }
 
@@ -148,6 +146,8 @@ impl<'a> Starting<'a> {
     fn new(plan: &'a Plan, places: Places, store: StoreHandle, store_thread: Option<JoinHandle<()>>) -> Self {
         let runtime = &plan.runtime;
         let kit = Kit::new(runtime, &places);
+        let facts = kit.facts.clone();
+        store.tell(move |state, detail| facts.state(Fact::StoreChanged { state, detail }));
         let own =
             SupervisorSpec { intensity: runtime.supervisor, ..SupervisorSpec::of_runtime(ActorId::new("runtime")) };
         let own = kit.tree.supervisor(own);
@@ -188,7 +188,8 @@ impl<'a> Starting<'a> {
             // Health learns of letters by facts; of those found on disk there are none.
             let _ = letters_to_health.pass(LettersFound { vendor, letters });
         }
-        let look = Look { gateway: gateway.clone(), vendors: looks, health, parked: parked_shown };
+        let store = self.store.clone();
+        let look = Look { gateway: gateway.clone(), vendors: looks, health, parked: parked_shown, store };
         let core = self.run(gateway, look, api, debug)?;
         core.begin(async move { effects.sweep().await });
         let of_journal = core.gateway.clone();

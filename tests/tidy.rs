@@ -15,7 +15,7 @@ use source::{File, function_of, has_word, read, tree};
 const CONCERNS: [&str; 8] = ["breaker", "budget", "bulkhead", "client", "dlq", "fallback", "health", "idempotency"];
 
 /// Folders of `actors/src` that are no concern.
-const NO_CONCERNS: [&str; 2] = ["kernel", "profile"];
+const NO_CONCERNS: [&str; 3] = ["fact", "kernel", "profile"];
 
 /// Longest file, without the lines of its tests.
 const LINES_MAX: usize = 400;

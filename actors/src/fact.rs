@@ -1,10 +1,13 @@
 //! What happened, in the past tense. Guards and supervisors state facts; health, logs, snapshots and subscribers read them.
 
+mod words;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
+pub use self::words::{BreakerMode, BreakerState, LetterCounts};
 pub use crate::call::FinalState;
 use crate::{
     credits::Credits,
@@ -12,76 +15,8 @@ use crate::{
     meter::LimitId,
     outcome::{Class, Effect, Phase},
     refusal::Guard,
+    store::StoreState,
 };
-
-/// A breaker's state, by its name in the field.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BreakerState {
-    /// Calls pass, outcomes are counted.
-    Closed,
-    /// Calls are refused.
-    Open,
-    /// A few probes pass.
-    HalfOpen,
-}
-
-impl std::fmt::Display for BreakerState {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half-open",
-        })
-    }
-}
-
-/// Who decides what a breaker does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BreakerMode {
-    /// Its rules.
-    Automatic,
-    /// An operator: every call is refused.
-    ForcedOpen,
-    /// An operator: every call passes.
-    ForcedClosed,
-    /// An operator: every call passes, and it is said when the rules would have opened it.
-    MetricsOnly,
-}
-
-impl std::fmt::Display for BreakerMode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Automatic => "automatic",
-            Self::ForcedOpen => "forced open",
-            Self::ForcedClosed => "forced closed",
-            Self::MetricsOnly => "counting only",
-        })
-    }
-}
-
-/// The parked calls of one vendor, counted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct LetterCounts {
-    /// Dead letters: they wait for a person or a replay.
-    pub dead: u64,
-    /// Queued for later: they wait for the vendor.
-    pub later: u64,
-    /// Unknown: they may have happened, and wait for a callback or a person.
-    pub unknown: u64,
-    /// Of the dead and the queued ones: given up, and not tried by themselves any more.
-    pub given_up: u64,
-    /// When the oldest of all was parked.
-    pub oldest_at: Option<Timestamp>,
-}
-
-impl LetterCounts {
-    /// All of them.
-    pub fn pending(&self) -> u64 {
-        self.dead + self.later + self.unknown
-    }
-}
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -357,6 +292,13 @@ pub enum Fact {
         thread: Arc<str>,
         /// How many actors were moved.
         moved: usize,
+    },
+    /// The store has no space, hangs, has ended, or is well again.
+    StoreChanged {
+        /// How it is now.
+        state: StoreState,
+        /// Why, in words.
+        detail: Arc<str>,
     },
     /// An attempt loop panicked; its call was taken up again or parked.
     AttemptLoopLost {

@@ -72,10 +72,16 @@ pub enum Op {
 }
 
 /// Changes that happen together or not at all.
+///
+/// A store that runs out of space while it commits opens itself anew and commits the same sets once more, and some may have
+/// been there already. So a set that adds to a counter needs a precondition that no longer holds once it is done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WriteSet {
     /// In order.
     pub ops: Vec<Op>,
+    /// True when it lets something begin that can as well be refused. On a full disk such sets are, at once: the little room
+    /// that was kept is for the ends of what has begun.
+    pub is_beginning: bool,
 }
 
 impl WriteSet {
@@ -119,6 +125,13 @@ impl WriteSet {
         self
     }
 
+    /// Lets something begin: see [`Self::is_beginning`].
+    #[must_use]
+    pub fn beginning(mut self) -> Self {
+        self.is_beginning = true;
+        self
+    }
+
     /// Its weight in a group commit, in bytes.
     pub fn bytes(&self) -> usize {
         self.ops
@@ -149,8 +162,8 @@ pub enum StoreError {
         /// Its size.
         bytes: usize,
     },
-    /// The disk is full. The engine stays so until it is opened again.
-    #[error("store full: the disk has no space left; free some, then start the runtime again")]
+    /// The disk is full. The store goes on by itself when there is space again.
+    #[error("store full: the disk has no space left; free some, and the store goes on by itself")]
     Full,
     /// Another process, or another runtime in this one, has the directory open.
     #[error(
@@ -189,6 +202,23 @@ pub enum StoreError {
     Engine(String),
 }
 
+/// How the store is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreState {
+    /// It commits.
+    #[default]
+    Working,
+    /// The disk is full. Ends are written into the room that was kept for them; what would begin is refused.
+    Short,
+    /// The disk is full, and so is the room that was kept. Every write is refused; it is opened again when there is space.
+    Full,
+    /// A group takes too long. Everybody is refused at once until it comes back.
+    Hung,
+    /// Nothing durable is possible until the runtime is started again.
+    Ended,
+}
+
 /// A key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
 
@@ -206,6 +236,10 @@ pub trait Engine: Send {
 
     /// Bytes on disk.
     fn disk_bytes(&self) -> u64;
+
+    /// Closes the files and opens them again, which is what gets an engine going that had no space. While this fails the
+    /// engine stays closed, and answers everything with an error.
+    fn reopen(&mut self) -> Result<(), StoreError>;
 
     /// Copies everything into an empty directory.
     fn backup(&self, dir: &Path) -> Result<(), StoreError>;

@@ -15,7 +15,7 @@ use crate::{
     alerts::AlertSink,
     guardrail::Guardrail,
     placement::Placement,
-    store::Durability,
+    store::{Durability, StoreConfig},
     supervision::{ChildSpec, Intensity, RootSpec, WatchdogConfig},
 };
 
@@ -51,6 +51,8 @@ pub struct RuntimeConfig {
     pub data_dir: Option<PathBuf>,
     /// What "written" means; default `Power`.
     pub durability: Durability,
+    /// How the store is cared for.
+    pub store: StoreConfig,
     /// How many calls may be under way; default 10,000. Beyond it calls are refused.
     pub live_max: usize,
     /// How many messages a mailbox takes; default 10,000. Beyond it tickets are refused.
@@ -91,6 +93,7 @@ impl Default for RuntimeConfig {
             placement: Placement::default(),
             data_dir: None,
             durability: Durability::default(),
+            store: StoreConfig::default(),
             live_max: 10_000,
             mailbox_max: 10_000,
             dlq: DlqConfig::default(),
@@ -140,6 +143,7 @@ impl RuntimeConfig {
                 "this build has no HTTP face: add the feature `debug-http`".into()
             });
         }
+        self.store.check(&mut faults.under("store"));
         self.dlq.check(&mut faults.under("dlq"));
         self.health.check(&mut faults.under("health"));
         self.child.check(&mut faults.under("child"));

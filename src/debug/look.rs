@@ -16,7 +16,7 @@ use mainstay_actors::{
 };
 
 use super::{Snapshot, VendorSnapshot};
-use crate::{gateway::Gateway, supervision::SupervisorKey};
+use crate::{gateway::Gateway, store::StoreHandle, supervision::SupervisorKey};
 
 /// What one vendor's actors publish.
 #[derive(Clone)]
@@ -38,6 +38,7 @@ pub(crate) struct Look {
     pub(crate) vendors: BTreeMap<VendorId, VendorLook>,
     pub(crate) health: Published<HealthSnapshot>,
     pub(crate) parked: Published<DlqSnapshot>,
+    pub(crate) store: StoreHandle,
 }
 
 impl Look {
@@ -55,6 +56,7 @@ impl Look {
             overdue_total,
             vendors,
             parked: (*self.parked.get()).clone(),
+            store: self.store.status(),
             tree: gateway.tree.status(),
             events: gateway.facts.recent(),
         }

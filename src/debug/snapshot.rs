@@ -17,7 +17,7 @@ use mainstay_actors::{
 };
 use serde::Serialize;
 
-use crate::{supervision::TreeStatus, tally::Counts};
+use crate::{store::StoreStatus, supervision::TreeStatus, tally::Counts};
 
 /// One vendor.
 #[derive(Debug, Clone, Serialize)]
@@ -65,6 +65,8 @@ pub struct Snapshot {
     pub vendors: BTreeMap<String, VendorSnapshot>,
     /// The parked calls.
     pub parked: DlqSnapshot,
+    /// The files they are in.
+    pub store: StoreStatus,
     /// The supervision tree.
     pub tree: TreeStatus,
     /// The last rare facts, oldest first.

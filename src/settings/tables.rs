@@ -21,7 +21,7 @@ use super::{profile, section};
 use crate::{
     config::{Preset, RedriveConfig, RuntimeConfig, VendorConfig},
     placement::Placement,
-    store::Durability,
+    store::{Durability, StoreConfig},
     supervision::{ChildSpec, Intensity, RootSpec, WatchdogConfig},
 };
 
@@ -38,6 +38,7 @@ struct RuntimeTable {
     threads: usize,
     data_dir: Option<PathBuf>,
     durability: Durability,
+    store: StoreConfig,
     live_max: usize,
     mailbox_max: usize,
     debug_http: Option<SocketAddr>,
@@ -59,6 +60,7 @@ impl RuntimeTable {
             },
             data_dir: config.data_dir.clone(),
             durability: config.durability,
+            store: config.store.clone(),
             live_max: config.live_max,
             mailbox_max: config.mailbox_max,
             debug_http: config.debug_http,
@@ -77,6 +79,7 @@ impl RuntimeTable {
             placement: Placement::Threads { threads: self.threads },
             data_dir: self.data_dir,
             durability: self.durability,
+            store: self.store,
             live_max: self.live_max,
             mailbox_max: self.mailbox_max,
             debug_http: self.debug_http,

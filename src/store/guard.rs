@@ -33,6 +33,13 @@ const COPY_MAX_BYTES: u64 = 512 << 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
 const LOCK_TRIES: u32 = 40;
 
+/// Whether the files are copied before they are opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Copy {
+    Taken,
+    Spared,
+}
+
 /// What was found before opening.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -59,7 +66,7 @@ impl Found {
 }
 
 /// Makes the directory usable, or says why it is not. Changes nothing but leftovers of a killed start.
-pub(super) fn prepare(dir: &Path) -> Result<Found, StoreError> {
+pub(super) fn prepare(dir: &Path, copy: Copy) -> Result<Found, StoreError> {
     fs::create_dir_all(dir).map_err(|e| unusable(dir, &e))?;
     let snapshots = named(dir, is_half_written).map_err(|e| unusable(dir, &e))?;
     let groups = read_state(dir)?;
@@ -75,7 +82,7 @@ pub(super) fn prepare(dir: &Path) -> Result<Found, StoreError> {
                 tracing::warn!(target: "mainstay::store", file = %leftover.display(), "deleting a half-written snapshot of a killed start");
                 fs::remove_file(&leftover).map_err(|e| unusable(dir, &e))?;
             }
-            Ok(Found { groups, copy: SafetyCopy::take(dir) })
+            Ok(Found { groups, copy: (copy == Copy::Taken).then(|| SafetyCopy::take(dir)).flatten() })
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound && groups.is_some() => Err(damaged(dir, "its data file is gone")),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Found { groups, copy: None }),

@@ -73,6 +73,10 @@ impl Engine for MemoryStore {
         0
     }
 
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn backup(&self, dir: &Path) -> Result<(), StoreError> {
         copy_into_directory(self, dir)
     }

@@ -30,7 +30,9 @@
 //! | a half-written snapshot is left over from a kill during opening | it is deleted before opening; it would fail every later open |
 //! | the directory is open elsewhere | [`StoreError::InUse`], after waiting a second for a lock that is being given back |
 //! | damaged files, or files that hold less than was acknowledged | [`StoreError::Damaged`]; the directory is left as it was, nothing starts empty |
-//! | the disk is full | [`StoreError::Full`]; sled stays in that state until it is opened again, which this module does not do by itself yet |
+//! | the disk is full | a file that kept 16 MiB is given up, the engine is opened anew, ends are written; what would begin gets [`StoreError::Full`] |
+//! | that room is used up too | every write gets [`StoreError::Full`] at once; the engine is opened again by itself when there is space, looked for after 1 s, then less and less often, at least once a minute |
+//! | a commit or a read takes longer than 5 s | all who wait, and all who ask, get [`StoreError::Unavailable`] at once until it comes back; what was asked may still be done |
 //! | the engine panics | everybody gets [`StoreError::Unavailable`], then and later; callers live on |
 //!
 //! # What it never does
@@ -39,9 +41,14 @@
 //! [`backup`](Engine::backup) is a compact copy.
 
 mod apply;
+mod config;
 mod guard;
+mod handle;
 mod memory;
+mod room;
 mod sled_store;
+mod status;
+mod watch;
 mod writer;
 
 #[cfg(test)]
@@ -50,16 +57,21 @@ mod tests;
 use std::{
     fs,
     path::{Path, PathBuf},
+    thread::JoinHandle,
 };
 
-pub use mainstay_actors::store::{Engine, Op, Row, Store, StoreError, Table, VALUE_MAX_BYTES, WriteSet};
+pub use mainstay_actors::store::{Engine, Op, Row, Store, StoreError, StoreState, Table, VALUE_MAX_BYTES, WriteSet};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    config::StoreConfig,
+    handle::{QUEUE_MAX, QUEUE_MAX_BYTES, StoreHandle},
     memory::MemoryStore,
     sled_store::SledStore,
-    writer::{GROUP_MAX, GROUP_MAX_BYTES, QUEUE_MAX, QUEUE_MAX_BYTES, StoreHandle, StoreStatus},
+    status::{StoreFault, StoreStatus},
+    writer::{GROUP_MAX, GROUP_MAX_BYTES},
 };
+use self::{handle::Care, room::Reserve};
 
 /// The newest format of a data directory that this version reads and writes.
 pub const FORMAT: u64 = 1;
@@ -86,6 +98,25 @@ pub enum Durability {
     Power,
     /// The death of the process, at any moment. Faster with few senders, no faster with a hundred.
     Process,
+}
+
+/// Opens a data directory and gives it a thread. On a full disk what was kept in reserve is given up for it.
+///
+/// # Errors
+///
+/// Those of [`SledStore::open`]; a thread cannot be had.
+pub fn open(
+    dir: &Path,
+    durability: Durability,
+    config: &StoreConfig,
+) -> Result<(StoreHandle, JoinHandle<()>), StoreError> {
+    let reserve = Reserve::of(dir, config.reserve_bytes);
+    let engine = match SledStore::open(dir, durability) {
+        Err(StoreError::Full) if reserve.as_ref().is_some_and(Reserve::give_up) => SledStore::open(dir, durability)?,
+        opened => opened?,
+    };
+    let care = Care { reserve, hang_after: config.hang_after };
+    StoreHandle::spawn_with(engine, care).map_err(|e| guard::unusable(dir, &e))
 }
 
 /// Copies everything in `from` into a new data directory, by bounded scans. Both engines back up this way, so a backup is

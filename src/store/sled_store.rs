@@ -47,6 +47,12 @@ const GROUPS: &str = "mainstay.groups";
 pub struct SledStore {
     dir: PathBuf,
     durability: Durability,
+    /// None after a reopening that failed.
+    open: Option<Open>,
+}
+
+/// The files of one that is open.
+struct Open {
     trees: Trees,
     /// The data file again: syncing it is what makes a flush survive a power cut.
     data: File,
@@ -71,7 +77,11 @@ impl SledStore {
     /// [`StoreError::InUse`], [`StoreError::Unusable`], [`StoreError::Format`], [`StoreError::Damaged`], [`StoreError::Full`].
     /// None of them changes what is in the directory: up to 512 MiB of data, the files are put back as they were.
     pub fn open(dir: &Path, durability: Durability) -> Result<Self, StoreError> {
-        let mut found = guard::prepare(dir)?;
+        Self::open_with(dir, durability, guard::Copy::Taken)
+    }
+
+    fn open_with(dir: &Path, durability: Durability, copy: guard::Copy) -> Result<Self, StoreError> {
+        let mut found = guard::prepare(dir, copy)?;
         let opened = guard::with_lock_retries(dir, || open_caught(dir))
             .and_then(|trees| Self::checked(dir, durability, trees, &found));
         match opened {
@@ -109,7 +119,8 @@ impl SledStore {
         }
         let data = File::options().read(true).write(true).open(dir.join("db")).map_err(|e| guard::unusable(dir, &e))?;
         let (watermark, watermark_at) = (Watermark::open(dir)?, clock::now());
-        let mut store = Self { dir: dir.to_owned(), durability, trees, data, groups, watermark, watermark_at };
+        let open = Open { trees, data, groups, watermark, watermark_at };
+        let mut store = Self { dir: dir.to_owned(), durability, open: Some(open) };
         if format.is_none() {
             let set = WriteSet::new().put(Table::Meta, FORMAT_KEY, FORMAT.to_be_bytes());
             store.commit(&[set]).into_iter().collect::<Result<(), StoreError>>()?;
@@ -119,30 +130,56 @@ impl SledStore {
     }
 
     fn tree(&self, table: Table) -> Result<&Tree, StoreError> {
-        self.trees.all.get(place(table)).ok_or_else(|| StoreError::Engine(not_open(table)))
+        let open = self.open.as_ref().ok_or_else(closed)?;
+        open.trees.all.get(place(table)).ok_or_else(|| StoreError::Engine(not_open(table)))
     }
 
-    fn flush(&self) -> Result<(), StoreError> {
-        self.trees.db.flush().map_err(|e| self.error(e))?;
-        match self.durability {
-            Durability::Power => self.data.sync_data().map_err(|e| guard::unusable(&self.dir, &e)),
-            Durability::Process => Ok(()),
+    /// Commits all sets in one transaction, and flushes once.
+    fn commit_all(&mut self, sets: &[WriteSet]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+        let open = self.open.as_mut().ok_or_else(closed)?;
+        let next = open.groups + 1;
+        let done = open.trees.all.as_slice().transaction(|views| {
+            let answers = apply(&mut View(views), sets)?;
+            if let Some(groups) = views.last() {
+                groups.insert(GROUPS, &next.to_be_bytes())?;
+            }
+            Ok::<_, ConflictableTransactionError<()>>(answers)
+        });
+        let answers = match done {
+            Ok(answers) => answers,
+            Err(TransactionError::Storage(e)) => return Err(translate(&self.dir, e)),
+            Err(TransactionError::Abort(())) => return Err(StoreError::Engine("aborted".into())),
+        };
+        if answers.iter().all(Result::is_err) {
+            return Ok(answers);
         }
+        open.trees.db.flush().map_err(|e| translate(&self.dir, e))?;
+        if self.durability == Durability::Power {
+            open.data.sync_data().map_err(|e| guard::unusable(&self.dir, &e))?;
+        }
+        open.groups = next;
+        if clock::now().saturating_duration_since(open.watermark_at) >= WATERMARK_EVERY
+            && let Err(error) = self.note_watermark()
+        {
+            tracing::warn!(target: "mainstay::store", %error, "cannot note how far the store has come");
+        }
+        Ok(answers)
     }
 
     /// Notes how far the store has come, after making sure that it has.
     fn note_watermark(&mut self) -> Result<(), StoreError> {
-        self.watermark_at = clock::now();
-        self.data.sync_data().and_then(|()| self.watermark.set(self.groups)).map_err(|e| guard::unusable(&self.dir, &e))
+        let open = self.open.as_mut().ok_or_else(closed)?;
+        open.watermark_at = clock::now();
+        let noted = open.data.sync_data().and_then(|()| open.watermark.set(open.groups));
+        noted.map_err(|e| guard::unusable(&self.dir, &e))
     }
 
-    fn note_watermark_now_and_then(&mut self) {
-        if clock::now().saturating_duration_since(self.watermark_at) < WATERMARK_EVERY {
-            return;
+    fn shut(&mut self) {
+        // A store that failed keeps its last mark.
+        if self.open.as_ref().is_some_and(|open| open.trees.db.flush().is_ok()) {
+            let _ = self.note_watermark();
         }
-        if let Err(error) = self.note_watermark() {
-            tracing::warn!(target: "mainstay::store", %error, "cannot note how far the store has come");
-        }
+        self.open = None;
     }
 
     fn error(&self, error: sled::Error) -> StoreError {
@@ -152,28 +189,7 @@ impl SledStore {
 
 impl Engine for SledStore {
     fn commit(&mut self, sets: &[WriteSet]) -> Vec<Result<(), StoreError>> {
-        let next = self.groups + 1;
-        let done = self.trees.all.as_slice().transaction(|views| {
-            let answers = apply(&mut View(views), sets)?;
-            if let Some(groups) = views.last() {
-                groups.insert(GROUPS, &next.to_be_bytes())?;
-            }
-            Ok::<_, ConflictableTransactionError<()>>(answers)
-        });
-        let answers = match done {
-            Ok(answers) => answers,
-            Err(TransactionError::Storage(e)) => return all(sets.len(), &self.error(e)),
-            Err(TransactionError::Abort(())) => return all(sets.len(), &StoreError::Engine("aborted".into())),
-        };
-        if answers.iter().all(Result::is_err) {
-            return answers;
-        }
-        if let Err(e) = self.flush() {
-            return all(sets.len(), &e);
-        }
-        self.groups = next;
-        self.note_watermark_now_and_then();
-        answers
+        self.commit_all(sets).unwrap_or_else(|e| vec![Err(e); sets.len()])
     }
 
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -197,6 +213,13 @@ impl Engine for SledStore {
         bytes_below(&self.dir)
     }
 
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        self.shut();
+        // Without a copy of the files as they are: there is no space for one.
+        *self = Self::open_with(&self.dir, self.durability, guard::Copy::Spared)?;
+        Ok(())
+    }
+
     fn backup(&self, dir: &Path) -> Result<(), StoreError> {
         copy_into_directory(self, dir)
     }
@@ -204,10 +227,7 @@ impl Engine for SledStore {
 
 impl Drop for SledStore {
     fn drop(&mut self) {
-        // A store that failed keeps its last mark.
-        if self.trees.db.flush().is_ok() {
-            let _ = self.note_watermark();
-        }
+        self.shut();
     }
 }
 
@@ -251,8 +271,8 @@ fn not_open(table: Table) -> String {
     format!("table {} is not open", table.as_str())
 }
 
-fn all(count: usize, error: &StoreError) -> Vec<Result<(), StoreError>> {
-    vec![Err(error.clone()); count]
+fn closed() -> StoreError {
+    StoreError::Unavailable("its files are closed until they can be opened again".into())
 }
 
 /// Opens under `catch_unwind`; `None` when somebody else holds the lock.

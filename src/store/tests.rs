@@ -1,5 +1,7 @@
 //! One suite for both engines, and what only a directory can do.
 
+mod room;
+mod watch;
 mod writer;
 
 use std::{collections::BTreeMap, fs::File, path::Path};
@@ -157,7 +159,7 @@ fn any_set() -> impl Strategy<Value = WriteSet> {
             _ => Op::Present(table, key),
         }
     });
-    proptest::collection::vec(op, 0..5).prop_map(|ops| WriteSet { ops })
+    proptest::collection::vec(op, 0..5).prop_map(|ops| WriteSet { ops, ..WriteSet::new() })
 }
 
 proptest! {

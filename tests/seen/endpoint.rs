@@ -77,6 +77,7 @@ async fn the_snapshot_has_its_shape_and_is_not_kept_by_anybody() {
         "overdue_total",
         "parked",
         "shutting_down",
+        "store",
         "tree",
         "vendors",
         "version",

@@ -116,7 +116,7 @@ impl Disk {
     ) -> Result<WriteSet, String> {
         let stage = Stage::Claimed { operation: operation.clone() };
         let record = encode(&self.record(owner, since, stage))?;
-        Ok(WriteSet::new().put(Table::Keys, row_key(key), record))
+        Ok(WriteSet::new().put(Table::Keys, row_key(key), record).beginning())
     }
 
     /// The effect is done.

@@ -8,10 +8,10 @@ use std::{
 use super::*;
 
 /// An engine that waits for leave before each commit, and panics where it is told to.
-struct Gated {
-    rows: MemoryStore,
-    began: mpsc::Sender<usize>,
-    leave: mpsc::Receiver<()>,
+pub(super) struct Gated {
+    pub(super) rows: MemoryStore,
+    pub(super) began: mpsc::Sender<usize>,
+    pub(super) leave: mpsc::Receiver<()>,
 }
 
 impl Engine for Gated {
@@ -39,6 +39,10 @@ impl Engine for Gated {
 
     fn disk_bytes(&self) -> u64 {
         0
+    }
+
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        self.rows.reopen()
     }
 
     fn backup(&self, dir: &Path) -> Result<(), StoreError> {
