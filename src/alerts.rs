@@ -124,14 +124,22 @@ impl Alert {
             Fact::CallbackOverdue { vendor, call } => {
                 (AlertKind::CallbackOverdue, vendor, format!("the end of call {call} to {vendor} is overdue"))
             }
+            Fact::StoreRestored { problem, damaged, backup } => {
+                let text =
+                    format!("the backup {backup} was put in the place of damaged data, now in {damaged}: {problem}");
+                return Some(Self::of_store(event, text));
+            }
             Fact::StoreChanged { state, detail } if *state != StoreState::Working => {
-                let (kind, text) = (AlertKind::StoreTrouble, format!("the store: {detail}"));
-                return Some(Self { kind, vendor: None, text, event: event.clone(), letter: None, missed: 0 });
+                return Some(Self::of_store(event, format!("the store: {detail}")));
             }
             _ => return None,
         };
         let vendor = Some(vendor.clone());
         Some(Self { kind, vendor, text, event: event.clone(), letter: None, missed: 0 })
+    }
+
+    fn of_store(event: &Event, text: String) -> Self {
+        Self { kind: AlertKind::StoreTrouble, vendor: None, text, event: event.clone(), letter: None, missed: 0 }
     }
 
     /// The call whose letter belongs to it.

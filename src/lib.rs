@@ -27,6 +27,7 @@ mod letters;
 mod live;
 #[cfg(any(feature = "testing", feature = "debug-http"))]
 mod net;
+mod opening;
 mod payload;
 mod placement;
 mod plan;

@@ -34,12 +34,13 @@ use crate::{
     journal::Journal,
     letters::state_of,
     live::LiveCalls,
+    opening::Opened,
     placement::Places,
     plan::Plan,
     probe::Prober,
     redrive, restore,
     route::Route,
-    store::{self, MemoryStore, StoreHandle},
+    store::StoreHandle,
     supervision::{SupervisorKey, SupervisorSpec, Tree, Watchdog},
     tally::{Counts, Tally},
     wiring::{KeptKeys, Kit, wire_vendor},
@@ -102,30 +103,18 @@ impl Runtime {
 
     pub(crate) async fn start(plan: Plan) -> Result<Self, StartError> {
         let places = Places::open(plan.runtime.placement)?;
-        let (store, store_thread) = open_store(&plan).await?;
-        let parked = DlqActor::load(&store, &plan.runtime.dlq).await?;
-        let keys = restore::load_keys(&plan, &store).await?;
+        let Opened { store, thread, parked, keys, restored } = Opened::open(&plan).await?;
         let interrupted = restore::Interrupted::among(&keys);
         let any = !parked.is_empty() || !interrupted.is_empty();
-        let starting = Starting::new(&plan, places, store, store_thread);
+        let starting = Starting::new(&plan, places, store, thread);
         let (core, wake) = starting.assemble(parked, keys)?;
+        restored.into_iter().for_each(|restored| core.gateway.facts.state(restored));
         if any {
             restore::restore(&core.gateway, interrupted).await?;
         }
         core.begin(redrive::redrive_for_ever(core.gateway.clone(), plan.runtime.redrive.clone(), wake));
         Ok(Self { core })
     }
-}
-
-/// Opens the data directory, off the async threads.
-async fn open_store(plan: &Plan) -> Result<(StoreHandle, Option<JoinHandle<()>>), StartError> {
-    let Some(dir) = plan.runtime.data_dir.clone() else {
-        return Ok((StoreHandle::inline(MemoryStore::new()), None));
-    };
-    let (durability, config) = (plan.runtime.durability, plan.runtime.store.clone());
-    let opened = tokio::task::spawn_blocking(move || store::open(&dir, durability, &config)).await;
-    let (store, thread) = opened.map_err(std::io::Error::other)??;
-    Ok((store, Some(thread)))
 }
 
 /// The way into each vendor, the way to see it, and who asks whether it is there.

@@ -326,7 +326,11 @@ mod directory {
         time::Duration,
     };
 
-    use mainstay::{Answer, Call, Placement, Runtime, StartError, actors::store::StoreError};
+    use mainstay::{
+        Answer, Call, Fact, Placement, Runtime, StartError,
+        actors::store::{Engine as _, StoreError, Table, WriteSet},
+        store::OnDamage,
+    };
 
     use crate::support::{Reply, Wire, clay, lead, ok, until};
 
@@ -448,5 +452,69 @@ mod directory {
         let runtime = start(&dir, &Wire::usually(ok(200))).await.unwrap();
         still_has_its_call(&runtime).await;
         stop(runtime).await;
+    }
+
+    /// Starts with backups every minute of the year, and with orders for a damaged directory.
+    async fn start_restoring(dir: &Path, backups: &Path, told: &Told) -> Result<Runtime, StartError> {
+        let (backups, told) = (backups.to_owned(), told.clone());
+        let builder = Runtime::builder().vendor(clay(&Wire::usually(Reply::Busy(503, 3_600)))).data_dir(dir);
+        let builder = builder.placement(Placement::Threads { threads: 1 }).alerts(move |alert| {
+            told.lock().unwrap().push(alert.text.clone());
+        });
+        builder
+            .with(|config| {
+                config.store.on_damage = OnDamage::Restore;
+                config.store.backup.dir = Some(backups);
+            })
+            .start()
+            .await
+    }
+
+    type Told = std::sync::Arc<std::sync::Mutex<Vec<String>>>;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn by_configuration_a_damaged_one_is_moved_aside_and_the_newest_backup_used_and_both_are_told() {
+        let house = used().await;
+        let (dir, backups, told) = (house.path().join("data"), house.path().join("backups"), Told::default());
+        let runtime = start_restoring(&dir, &backups, &told).await.unwrap();
+        let backed_up = |seen: &mainstay::Snapshot| seen.store.last_backup.is_some();
+        tokio::time::timeout(Duration::from_secs(10), until(&runtime.handle(), backed_up)).await.unwrap();
+        stop(runtime).await;
+        let mut letter = mainstay::store::SledStore::open(&dir, mainstay::store::Durability::Power).unwrap();
+        // A row that went missing: it opens, and only the counter says it.
+        let missing = WriteSet::new().add(Table::Meta, mainstay::actors::dlq::LETTERS_COUNT, 3);
+        assert_eq!(letter.commit(&[missing]), [Ok(())]);
+        drop(letter);
+
+        let error = start(&dir, &Wire::usually(ok(200))).await.unwrap_err().to_string();
+        assert!(error.contains(&dir.display().to_string()), "{error}");
+        assert!(error.contains("4 parked calls were written, 1 are there") && error.contains("Keep this"), "{error}");
+        let runtime = start_restoring(&dir, &backups, &told).await.unwrap();
+        still_has_its_call(&runtime).await;
+        let events = runtime.handle().snapshot().events;
+        let (damaged, backup) = events
+            .iter()
+            .find_map(|event| match &event.fact {
+                Fact::StoreRestored { damaged, backup, .. } => Some((damaged.to_string(), backup.to_string())),
+                _ => None,
+            })
+            .unwrap();
+        assert!(Path::new(&damaged).join("db").exists() && damaged.contains("data.damaged-2"), "{damaged}");
+        assert!(Path::new(&backup).starts_with(&backups), "{backup}");
+        stop(runtime).await;
+        while !told.lock().unwrap().iter().any(|text| text.contains(&damaged) && text.contains(&backup)) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn one_that_is_damaged_while_there_is_no_backup_is_refused_even_where_backups_are_wanted() {
+        let house = used().await;
+        let dir = house.path().join("data");
+        fs::remove_file(dir.join("db")).unwrap();
+        let before = listing(house.path());
+        let error = start_restoring(&dir, &house.path().join("backups"), &Told::default()).await.unwrap_err();
+        assert!(error.to_string().contains("no good backup in"), "{error}");
+        assert_eq!(before, listing(house.path()));
     }
 }

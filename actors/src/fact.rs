@@ -300,6 +300,15 @@ pub enum Fact {
         /// Why, in words.
         detail: Arc<str>,
     },
+    /// The data directory was damaged, and a backup was put in its place.
+    StoreRestored {
+        /// What was wrong.
+        problem: Arc<str>,
+        /// Where the damaged directory is now.
+        damaged: Arc<str>,
+        /// Which backup.
+        backup: Arc<str>,
+    },
     /// An attempt loop panicked; its call was taken up again or parked.
     AttemptLoopLost {
         /// The call.

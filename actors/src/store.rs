@@ -3,7 +3,7 @@
 //! The shape is batch-oriented, so that any engine can commit many senders' writes as a group. Layout and figures:
 //! values at most [`VALUE_MAX_BYTES`]; ids are big-endian `u64`s; counters change in the same batch as what they count.
 
-use std::{collections::VecDeque, path::Path};
+use std::collections::VecDeque;
 
 use serde::Serialize;
 
@@ -240,9 +240,6 @@ pub trait Engine: Send {
     /// Closes the files and opens them again, which is what gets an engine going that had no space. While this fails the
     /// engine stays closed, and answers everything with an error.
     fn reopen(&mut self) -> Result<(), StoreError>;
-
-    /// Copies everything into an empty directory.
-    fn backup(&self, dir: &Path) -> Result<(), StoreError>;
 }
 
 /// A boxed future, for the seams that cross threads.

@@ -143,7 +143,7 @@ impl RuntimeConfig {
                 "this build has no HTTP face: add the feature `debug-http`".into()
             });
         }
-        self.store.check(&mut faults.under("store"));
+        self.store.check(self.data_dir.as_deref(), &mut faults.under("store"));
         self.dlq.check(&mut faults.under("dlq"));
         self.health.check(&mut faults.under("health"));
         self.child.check(&mut faults.under("child"));

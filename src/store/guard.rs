@@ -18,7 +18,7 @@ use std::{
 
 use mainstay_actors::store::StoreError;
 
-use super::FORMAT;
+use super::{FORMAT, swap};
 
 /// A small text file: the format's number, and how many groups were certainly committed.
 const STATE: &str = "mainstay.state";
@@ -33,11 +33,15 @@ const COPY_MAX_BYTES: u64 = 512 << 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
 const LOCK_TRIES: u32 = 40;
 
-/// Whether the files are copied before they are opened.
+/// What a directory is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Copy {
-    Taken,
-    Spared,
+pub(super) enum Purpose {
+    /// The start of a runtime: the files are copied before.
+    Start,
+    /// Going on after a full disk, where there is no space for a copy.
+    Again,
+    /// It is a copy itself, or becomes one.
+    Copy,
 }
 
 /// What was found before opening.
@@ -66,7 +70,10 @@ impl Found {
 }
 
 /// Makes the directory usable, or says why it is not. Changes nothing but leftovers of a killed start.
-pub(super) fn prepare(dir: &Path, copy: Copy) -> Result<Found, StoreError> {
+pub(super) fn prepare(dir: &Path, purpose: Purpose) -> Result<Found, StoreError> {
+    if purpose == Purpose::Start {
+        swap::finish(dir).map_err(|e| unusable(dir, &e))?;
+    }
     fs::create_dir_all(dir).map_err(|e| unusable(dir, &e))?;
     let snapshots = named(dir, is_half_written).map_err(|e| unusable(dir, &e))?;
     let groups = read_state(dir)?;
@@ -82,7 +89,11 @@ pub(super) fn prepare(dir: &Path, copy: Copy) -> Result<Found, StoreError> {
                 tracing::warn!(target: "mainstay::store", file = %leftover.display(), "deleting a half-written snapshot of a killed start");
                 fs::remove_file(&leftover).map_err(|e| unusable(dir, &e))?;
             }
-            Ok(Found { groups, copy: (copy == Copy::Taken).then(|| SafetyCopy::take(dir)).flatten() })
+            if purpose != Purpose::Start {
+                return Ok(Found { groups, copy: None });
+            }
+            swap::sweep(dir);
+            Ok(Found { groups, copy: SafetyCopy::take(dir) })
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound && groups.is_some() => Err(damaged(dir, "its data file is gone")),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Found { groups, copy: None }),
@@ -137,6 +148,20 @@ impl SafetyCopy {
         }
         fs::remove_dir_all(copy)
     }
+}
+
+/// Copies the files of a directory that nobody has open.
+pub(super) fn copy_files(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let files = named(from, |name| is_engine_file(name) || name == STATE).map_err(|e| unusable(from, &e))?;
+    if files.is_empty() {
+        return Err(unusable(from, &io::Error::other("holds no data of mainstay")));
+    }
+    let data = File::open(from.join("db")).ok();
+    data.as_ref().map_or(Ok(()), |data| lock(from, data))?;
+    for file in files.iter().filter(|file| file.is_file()) {
+        fs::copy(file, to.join(file.file_name().unwrap_or_default())).map_err(|e| unusable(from, &e))?;
+    }
+    Ok(())
 }
 
 fn is_half_written(name: &str) -> bool {
@@ -219,7 +244,7 @@ pub(super) fn with_lock_retries<T>(
 /// Brings files and directory entries to the disk once; sled itself never does.
 pub(super) fn sync_all(dir: &Path) -> Result<(), StoreError> {
     let absolute = fs::canonicalize(dir).map_err(|e| unusable(dir, &e))?;
-    let files = ["db", "conf", STATE].map(|name| absolute.join(name));
+    let files = named(&absolute, |name| is_engine_file(name) || name == STATE).map_err(|e| unusable(dir, &e))?;
     for path in files.iter().map(PathBuf::as_path).chain([absolute.as_path()]).chain(absolute.parent()) {
         match File::open(path).and_then(|file| file.sync_all()) {
             Ok(()) => {}

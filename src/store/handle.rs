@@ -14,6 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
 use super::{
+    backups,
     config::StoreConfig,
     room::Reserve,
     status::{Shared, StoreStatus},
@@ -31,17 +32,18 @@ pub const QUEUE_MAX_BYTES: usize = 64 << 20;
 pub(super) struct Care {
     pub(super) reserve: Option<Reserve>,
     pub(super) hang_after: Duration,
+    pub(super) backups: Option<backups::Plan>,
 }
 
 impl Default for Care {
     fn default() -> Self {
-        Self { reserve: None, hang_after: StoreConfig::default().hang_after }
+        Self { reserve: None, hang_after: StoreConfig::default().hang_after, backups: None }
     }
 }
 
 enum Way {
     Thread(RwLock<Option<mpsc::SyncSender<Job>>>),
-    Inline(Mutex<StoreWriter>),
+    Inline(Box<Mutex<StoreWriter>>),
 }
 
 /// The way to the store, cheap to clone. A write is queued when it is asked for, not when its future is polled: writes are
@@ -62,7 +64,7 @@ impl StoreHandle {
     pub(super) fn spawn_with(engine: impl Engine + 'static, care: Care) -> io::Result<(Self, JoinHandle<()>)> {
         let (jobs, inbox) = mpsc::sync_channel(QUEUE_MAX);
         let shared = Arc::new(Shared::default());
-        let writer = StoreWriter::new(Box::new(engine), care.reserve, shared.clone());
+        let writer = StoreWriter::new(Box::new(engine), care.reserve, care.backups, shared.clone());
         let watched = watch::start(shared.clone(), care.hang_after)?;
         let thread = std::thread::Builder::new().name("mainstay-store".into()).spawn(move || {
             writer.run(&inbox);
@@ -73,14 +75,18 @@ impl StoreHandle {
 
     /// Runs the engine on the caller's thread: for tests on a paused clock, which would run ahead of another thread.
     pub fn inline(engine: impl Engine + 'static) -> Self {
-        Self::inline_with(engine, None)
+        Self::inline_with(engine, None, None)
     }
 
-    pub(super) fn inline_with(engine: impl Engine + 'static, reserve: Option<Reserve>) -> Self {
+    pub(super) fn inline_with(
+        engine: impl Engine + 'static,
+        reserve: Option<Reserve>,
+        backups: Option<backups::Plan>,
+    ) -> Self {
         let shared = Arc::new(Shared::default());
-        let mut writer = StoreWriter::new(Box::new(engine), reserve, shared.clone());
+        let mut writer = StoreWriter::new(Box::new(engine), reserve, backups, shared.clone());
         writer.begin();
-        Self { way: Arc::new(Way::Inline(Mutex::new(writer))), shared }
+        Self { way: Arc::new(Way::Inline(Box::new(Mutex::new(writer)))), shared }
     }
 
     /// Takes no more. What was accepted is finished, then the engine is closed and its thread ends; join it to know.
@@ -91,9 +97,11 @@ impl StoreHandle {
         }
     }
 
-    /// Copies everything into an empty directory, a consistent copy: nothing is committed meanwhile.
+    /// Copies everything into an empty directory, step by step while others commit: the copy is the store as it was when this
+    /// is answered. One at a time.
     pub fn backup(&self, dir: PathBuf) -> Waiting<'static, Answer<()>> {
-        self.ask(move |engine| engine.backup(&dir))
+        let (ack, answer) = oneshot::channel();
+        self.send(Job::Backup { dir, ack }, answer)
     }
 
     /// Bytes on disk.
@@ -144,6 +152,7 @@ impl StoreHandle {
                 let mut writer = writer.lock();
                 writer.tend();
                 writer.serve(std::iter::once(job));
+                writer.finish_backup();
                 return Ok(());
             }
             Way::Thread(jobs) => jobs.read(),

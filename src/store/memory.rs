@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     convert::Infallible,
-    path::Path,
 };
 
 use mainstay_actors::store::{Engine, Row, StoreError, Table, WriteSet};
@@ -11,7 +10,6 @@ use mainstay_actors::store::{Engine, Row, StoreError, Table, WriteSet};
 use super::{
     FORMAT, FORMAT_KEY,
     apply::{Rows, apply},
-    copy_into_directory,
 };
 
 /// Sorted maps in memory.
@@ -75,9 +73,5 @@ impl Engine for MemoryStore {
 
     fn reopen(&mut self) -> Result<(), StoreError> {
         Ok(())
-    }
-
-    fn backup(&self, dir: &Path) -> Result<(), StoreError> {
-        copy_into_directory(self, dir)
     }
 }

@@ -29,7 +29,8 @@
 //! | kill -9, power cut (`Durability::Power`) | everything acknowledged is there; what was not acknowledged may be there too |
 //! | a half-written snapshot is left over from a kill during opening | it is deleted before opening; it would fail every later open |
 //! | the directory is open elsewhere | [`StoreError::InUse`], after waiting a second for a lock that is being given back |
-//! | damaged files, or files that hold less than was acknowledged | [`StoreError::Damaged`]; the directory is left as it was, nothing starts empty |
+//! | damaged files, or files that hold less than was acknowledged | [`StoreError::Damaged`]; the directory is left as it was, nothing starts empty. With [`OnDamage::Restore`] it is moved aside, and a copy of the newest good backup takes its place |
+//! | a process ends in the middle of a backup, a restoring | what was half-written is never used, and deleted by the next one |
 //! | the disk is full | a file that kept 16 MiB is given up, the engine is opened anew, ends are written; what would begin gets [`StoreError::Full`] |
 //! | that room is used up too | every write gets [`StoreError::Full`] at once; the engine is opened again by itself when there is space, looked for after 1 s, then less and less often, at least once a minute |
 //! | a commit or a read takes longer than 5 s | all who wait, and all who ask, get [`StoreError::Unavailable`] at once until it comes back; what was asked may still be done |
@@ -37,17 +38,23 @@
 //!
 //! # What it never does
 //!
-//! Acknowledge before the flush. Delete or move a data directory. Give space back: the file keeps its high-water mark; a
-//! [`backup`](Engine::backup) is a compact copy.
+//! Acknowledge before the flush. Delete a data directory, or start with an empty one where there was another. Give space back
+//! while it runs: the file keeps its high-water mark; a [`copy`] is compact.
 
 mod apply;
+mod backups;
+mod check;
 mod config;
+mod copying;
 mod guard;
 mod handle;
 mod memory;
+mod restore;
 mod room;
+mod scratch;
 mod sled_store;
 mod status;
+mod swap;
 mod watch;
 mod writer;
 
@@ -60,15 +67,19 @@ use std::{
     thread::JoinHandle,
 };
 
+use mainstay_actors::clock::Clock;
 pub use mainstay_actors::store::{Engine, Op, Row, Store, StoreError, StoreState, Table, VALUE_MAX_BYTES, WriteSet};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::restore::{Restored, restore};
 pub use self::{
-    config::StoreConfig,
+    check::{StoreCheck, TableCheck, check},
+    config::{BackupConfig, OnDamage, StoreConfig},
+    copying::copy,
     handle::{QUEUE_MAX, QUEUE_MAX_BYTES, StoreHandle},
     memory::MemoryStore,
     sled_store::SledStore,
-    status::{StoreFault, StoreStatus},
+    status::{BackupStatus, StoreFault, StoreStatus},
     writer::{GROUP_MAX, GROUP_MAX_BYTES},
 };
 use self::{handle::Care, room::Reserve};
@@ -84,9 +95,6 @@ const FORMAT_KEY: &[u8] = b"format";
 
 /// A key that lies behind every key.
 const END: [u8; KEY_MAX_BYTES + 1] = [0xff; KEY_MAX_BYTES + 1];
-
-/// Rows in one step of a copy.
-const COPY_ROWS: usize = 512;
 
 /// What acknowledged writes survive.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,33 +117,16 @@ pub fn open(
     dir: &Path,
     durability: Durability,
     config: &StoreConfig,
+    clock: &Clock,
 ) -> Result<(StoreHandle, JoinHandle<()>), StoreError> {
     let reserve = Reserve::of(dir, config.reserve_bytes);
     let engine = match SledStore::open(dir, durability) {
         Err(StoreError::Full) if reserve.as_ref().is_some_and(Reserve::give_up) => SledStore::open(dir, durability)?,
         opened => opened?,
     };
-    let care = Care { reserve, hang_after: config.hang_after };
+    let backups = backups::Plan::of(&config.backup, clock);
+    let care = Care { reserve, hang_after: config.hang_after, backups };
     StoreHandle::spawn_with(engine, care).map_err(|e| guard::unusable(dir, &e))
-}
-
-/// Copies everything in `from` into a new data directory, by bounded scans. Both engines back up this way, so a backup is
-/// always a directory that [`SledStore::open`] opens.
-fn copy_into_directory(from: &dyn Engine, dir: &Path) -> Result<(), StoreError> {
-    require_empty(dir)?;
-    let mut to = SledStore::open(dir, Durability::Power)?;
-    for table in Table::ALL {
-        let mut start = Vec::new();
-        loop {
-            let rows = from.scan(table, &start, &END, COPY_ROWS)?;
-            let Some((last, _)) = rows.back() else { break };
-            start = last.clone();
-            start.push(0);
-            let set = rows.into_iter().fold(WriteSet::new(), |set, (key, value)| set.put(table, key, value));
-            to.commit(&[set]).into_iter().collect::<Result<(), StoreError>>()?;
-        }
-    }
-    Ok(())
 }
 
 fn require_empty(dir: &Path) -> Result<(), StoreError> {
@@ -145,6 +136,14 @@ fn require_empty(dir: &Path) -> Result<(), StoreError> {
         Ok(false) => Err(unusable("is not empty; a backup needs an empty one".into())),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(unusable(e.to_string())),
+    }
+}
+
+/// The same words with the directory and what to do, for damage that its readers found.
+pub(crate) fn damaged_in(dir: &Path, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Damaged(what) if !what.contains(&*dir.display().to_string()) => guard::damaged(dir, &what),
+        other => other,
     }
 }
 

@@ -27,12 +27,16 @@ use sled::{
 use super::{
     Durability, FORMAT, FORMAT_KEY,
     apply::{Rows, apply, counter},
-    bytes_below, copy_into_directory,
-    guard::{self, Found, Watermark},
+    bytes_below,
+    guard::{self, Found, Purpose, Watermark},
+    swap::{self, BEFORE},
 };
 
 /// The page cache. sled's default is a gigabyte; 64 MiB gave a resident size of 57 to 68 MB under bursts of 100,000 records.
 const CACHE_BYTES: u64 = 64 << 20;
+
+/// The same for a copy, which nobody reads twice.
+const COPY_CACHE_BYTES: u64 = 8 << 20;
 
 /// How often sled's own thread rolls its buffer and collects garbage.
 const FLUSH_EVERY_MS: u64 = 200;
@@ -77,12 +81,28 @@ impl SledStore {
     /// [`StoreError::InUse`], [`StoreError::Unusable`], [`StoreError::Format`], [`StoreError::Damaged`], [`StoreError::Full`].
     /// None of them changes what is in the directory: up to 512 MiB of data, the files are put back as they were.
     pub fn open(dir: &Path, durability: Durability) -> Result<Self, StoreError> {
-        Self::open_with(dir, durability, guard::Copy::Taken)
+        let store = Self::open_for(Purpose::Start, dir, durability)?;
+        swap::clear(dir, BEFORE);
+        Ok(store)
     }
 
-    fn open_with(dir: &Path, durability: Durability, copy: guard::Copy) -> Result<Self, StoreError> {
-        let mut found = guard::prepare(dir, copy)?;
-        let opened = guard::with_lock_retries(dir, || open_caught(dir))
+    /// Opens a directory that becomes a copy.
+    pub(super) fn open_copy(dir: &Path) -> Result<Self, StoreError> {
+        Self::open_for(Purpose::Copy, dir, Durability::Process)
+    }
+
+    /// Opens a copy, and makes none where there is nothing.
+    pub(super) fn open_existing(dir: &Path) -> Result<Self, StoreError> {
+        if !dir.join("db").exists() {
+            return Err(guard::damaged(dir, "its data file is gone"));
+        }
+        Self::open_copy(dir)
+    }
+
+    fn open_for(purpose: Purpose, dir: &Path, durability: Durability) -> Result<Self, StoreError> {
+        let mut found = guard::prepare(dir, purpose)?;
+        let cache = if purpose == Purpose::Copy { COPY_CACHE_BYTES } else { CACHE_BYTES };
+        let opened = guard::with_lock_retries(dir, || open_caught(dir, cache))
             .and_then(|trees| Self::checked(dir, durability, trees, &found));
         match opened {
             Ok(store) => {
@@ -216,12 +236,8 @@ impl Engine for SledStore {
     fn reopen(&mut self) -> Result<(), StoreError> {
         self.shut();
         // Without a copy of the files as they are: there is no space for one.
-        *self = Self::open_with(&self.dir, self.durability, guard::Copy::Spared)?;
+        *self = Self::open_for(Purpose::Again, &self.dir, self.durability)?;
         Ok(())
-    }
-
-    fn backup(&self, dir: &Path) -> Result<(), StoreError> {
-        copy_into_directory(self, dir)
     }
 }
 
@@ -276,8 +292,8 @@ fn closed() -> StoreError {
 }
 
 /// Opens under `catch_unwind`; `None` when somebody else holds the lock.
-fn open_caught(dir: &Path) -> Result<Option<Trees>, StoreError> {
-    match catch_unwind(AssertUnwindSafe(|| open_trees(dir))) {
+fn open_caught(dir: &Path, cache: u64) -> Result<Option<Trees>, StoreError> {
+    match catch_unwind(AssertUnwindSafe(|| open_trees(dir, cache))) {
         Ok(Ok(opened)) => Ok(Some(opened)),
         Ok(Err(sled::Error::Io(e))) if e.to_string().contains("could not acquire lock") => Ok(None),
         Ok(Err(e)) => Err(translate(dir, e)),
@@ -285,8 +301,8 @@ fn open_caught(dir: &Path) -> Result<Option<Trees>, StoreError> {
     }
 }
 
-fn open_trees(dir: &Path) -> sled::Result<Trees> {
-    let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(Some(FLUSH_EVERY_MS));
+fn open_trees(dir: &Path, cache: u64) -> sled::Result<Trees> {
+    let config = sled::Config::new().path(dir).cache_capacity(cache).flush_every_ms(Some(FLUSH_EVERY_MS));
     let db = config.open()?;
     let names = Table::ALL.iter().map(|table| table.as_str()).chain([GROUPS]);
     #[expect(clippy::disallowed_methods, reason = "the one file that names sled")]

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    path::PathBuf,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -9,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use mainstay_actors::{
     clock,
     store::{StoreError, StoreState},
@@ -34,6 +36,19 @@ pub struct StoreStatus {
     pub busy_ms: u64,
     /// What the engine failed with last, if it ever did.
     pub last_error: Option<StoreFault>,
+    /// What became of the last backup, of those that the store makes by itself.
+    pub last_backup: Option<BackupStatus>,
+}
+
+/// A backup, or why there is none.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BackupStatus {
+    /// When it was done, or failed.
+    pub at: Timestamp,
+    /// Where it is.
+    pub path: Option<PathBuf>,
+    /// Why it failed.
+    pub problem: Option<Arc<str>>,
 }
 
 /// An error of the engine itself, with its count.
@@ -56,6 +71,7 @@ pub(super) struct Shared {
     /// Since when the job in hand has been under way.
     busy_since: Mutex<Option<Instant>>,
     last_error: Mutex<Option<StoreFault>>,
+    last_backup: Mutex<Option<BackupStatus>>,
     /// How it is but for hanging, and why.
     state: Mutex<(StoreState, Arc<str>)>,
     /// Why it counts as hanging, while it does.
@@ -81,6 +97,7 @@ impl Shared {
             sets: self.sets.load(Relaxed),
             busy_ms: u64::try_from(busy.as_millis()).unwrap_or(u64::MAX),
             last_error: self.last_error.lock().clone(),
+            last_backup: self.last_backup.lock().clone(),
         }
     }
 
@@ -122,6 +139,10 @@ impl Shared {
         let mut last = self.last_error.lock();
         let count = last.as_ref().map_or(0, |fault| fault.count) + 1;
         *last = Some(StoreFault { problem: problem.into(), count });
+    }
+
+    pub(super) fn backed_up(&self, status: BackupStatus) {
+        *self.last_backup.lock() = Some(status);
     }
 
     /// A job begins, or the next part of one.

@@ -1,5 +1,6 @@
 //! One suite for both engines, and what only a directory can do.
 
+mod backups;
 mod room;
 mod watch;
 mod writer;
@@ -104,7 +105,7 @@ fn the_rows_of_keys_are_counted_by_the_engine_whoever_puts_or_deletes_them_twice
         assert!(one(&mut *engine, refused).is_err(), "{name}");
         assert_eq!(counted(&*engine), 2, "{name}");
         let to = dir.path().join(format!("counted-{name}"));
-        engine.backup(&to).unwrap();
+        copy(&*engine, &to).unwrap();
         assert_eq!(counted(&SledStore::open(&to, Durability::Process).unwrap()), 2, "{name}: a backup counts alike");
         one(&mut *engine, WriteSet::new().delete(Table::Keys, *b"a").delete(Table::Keys, *b"a")).unwrap();
         assert_eq!(counted(&*engine), 1, "{name}");
@@ -136,14 +137,14 @@ fn a_backup_opens_as_a_data_directory_with_everything_in_it() {
             one(&mut *engine, set.put(Table::LetterDue, from.to_be_bytes(), *b"")).unwrap();
         }
         let to = dir.path().join(format!("backup-{name}"));
-        engine.backup(&to).unwrap();
-        assert!(matches!(engine.backup(&to), Err(StoreError::Unusable { .. })), "{name}: not over another one");
-        let copy = SledStore::open(&to, Durability::Process).unwrap();
+        copy(&*engine, &to).unwrap();
+        assert!(matches!(copy(&*engine, &to), Err(StoreError::Unusable { .. })), "{name}: not over another one");
+        let copied = SledStore::open(&to, Durability::Process).unwrap();
         for table in Table::ALL {
-            let rows = copy.scan(table, b"", &END, 10_000).unwrap();
+            let rows = copied.scan(table, b"", &END, 10_000).unwrap();
             assert_eq!(rows, engine.scan(table, b"", &END, 10_000).unwrap(), "{name} {table:?}");
         }
-        assert_eq!(number(&copy, b"n"), Some(1500), "{name}");
+        assert_eq!(number(&copied, b"n"), Some(1500), "{name}");
     }
 }
 

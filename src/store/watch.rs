@@ -19,7 +19,7 @@ const LOOKS: u32 = 5;
 /// Ends when what it returns is dropped.
 pub(super) fn start(shared: Arc<Shared>, limit: Duration) -> io::Result<mpsc::Sender<()>> {
     let (alive, ended) = mpsc::channel::<()>();
-    std::thread::Builder::new().name("mainstay-store-watch".into()).spawn(move || {
+    std::thread::Builder::new().name("mainstay-disk".into()).spawn(move || {
         while ended.recv_timeout(limit / LOOKS) == Err(mpsc::RecvTimeoutError::Timeout) {
             shared.look(clock::now(), limit);
         }

@@ -3,6 +3,7 @@
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
     sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
@@ -14,6 +15,7 @@ use mainstay_actors::{
 use tokio::sync::oneshot;
 
 use super::{
+    backups::{self, Backups},
     room::{Reserve, Room},
     status::Shared,
 };
@@ -29,13 +31,14 @@ type Reading = Box<dyn FnOnce(Answer<&dyn Engine>) + Send>;
 pub(super) enum Job {
     Commit { set: WriteSet, ack: oneshot::Sender<Answer<()>> },
     Read(Reading),
+    Backup { dir: PathBuf, ack: oneshot::Sender<Answer<()>> },
 }
 
 impl Job {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Commit { set, .. } => set.bytes(),
-            Self::Read(_) => 0,
+            Self::Read(_) | Self::Backup { .. } => 0,
         }
     }
 }
@@ -47,12 +50,19 @@ pub(super) struct StoreWriter {
     /// Why there is no engine any more.
     ended: String,
     room: Room,
+    backups: Backups,
     shared: Arc<Shared>,
 }
 
 impl StoreWriter {
-    pub(super) fn new(engine: Box<dyn Engine>, reserve: Option<Reserve>, shared: Arc<Shared>) -> Self {
-        Self { engine: Some(engine), ended: String::new(), room: Room::new(reserve), shared }
+    pub(super) fn new(
+        engine: Box<dyn Engine>,
+        reserve: Option<Reserve>,
+        backups: Option<backups::Plan>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let (room, backups) = (Room::new(reserve), Backups::new(backups));
+        Self { engine: Some(engine), ended: String::new(), room, backups, shared }
     }
 
     /// Keeps room for a full disk.
@@ -92,15 +102,38 @@ impl StoreWriter {
     /// When there is something to do without being asked.
     fn wakes_in(&self) -> Option<Duration> {
         self.engine.as_ref()?;
-        self.room.due_in(clock::now())
+        let now = clock::now();
+        // A copy would take the room that is missing.
+        self.room.due_in(now).or_else(|| self.backups.due_in(now))
     }
 
     /// Does what is due without being asked.
     pub(super) fn tend(&mut self) {
-        if self.wakes_in() == Some(Duration::ZERO) {
-            self.shared.busy();
-            self.look_for_space(clock::now());
-            self.shared.idle();
+        if self.wakes_in() != Some(Duration::ZERO) {
+            return;
+        }
+        self.shared.busy();
+        let now = clock::now();
+        match self.room.due_in(now) {
+            Some(_) => self.look_for_space(now),
+            None => self.guarded(|engine, backups, shared| backups.step(engine, shared)),
+        }
+        self.shared.idle();
+    }
+
+    /// Makes a copy that was asked for whole at once, where there is no thread to go on with it.
+    pub(super) fn finish_backup(&mut self) {
+        while self.engine.is_some() && self.backups.is_under_way() {
+            self.guarded(|engine, backups, shared| backups.step(engine, shared));
+        }
+    }
+
+    /// Something that only reads; a panic ends the store.
+    fn guarded(&mut self, work: impl FnOnce(&dyn Engine, &mut Backups, &Shared)) {
+        let Some(engine) = self.engine.as_deref() else { return };
+        let (backups, shared) = (&mut self.backups, &*self.shared);
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(engine, backups, shared))) {
+            self.bury(&*panic);
         }
     }
 
@@ -114,6 +147,7 @@ impl StoreWriter {
                     acks.push(ack);
                 }
                 Job::Read(read) => reads.push(read),
+                Job::Backup { dir, ack } => self.backups.ask(&dir, ack),
             }
         }
         self.shared.busy();
@@ -170,6 +204,9 @@ impl StoreWriter {
         match catch_unwind(AssertUnwindSafe(|| engine.commit(sets))) {
             Ok(answers) if answers.len() == sets.len() => {
                 self.note(&answers);
+                if answers.iter().any(Result::is_ok) {
+                    self.guarded(|engine, backups, shared| backups.follow(engine, sets, shared));
+                }
                 (!answers.contains(&Err(StoreError::Full))).then_some(answers)
             }
             Ok(answers) => {
@@ -196,6 +233,7 @@ impl StoreWriter {
         if let Some(error) = failed {
             tracing::error!(target: "mainstay::store", %error, sets = answers.len(), "the store could not commit a group");
             self.shared.remember(&error.to_string());
+            self.backups.give_up(&self.shared);
         }
     }
 
@@ -256,6 +294,7 @@ impl StoreWriter {
         self.shared.remember(&self.ended);
         let detail = format!("the store has ended, nothing durable is possible until a restart: {}", self.ended);
         self.shared.change(StoreState::Ended, detail);
+        self.backups.give_up(&self.shared);
         let engine = self.engine.take();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(engine)));
     }

@@ -114,7 +114,8 @@ fn dropping_the_last_handle_ends_every_thread() {
         };
 
         let runtime = start(|_| ()).await.unwrap();
-        let expected = ["mainstay-0", "mainstay-1", "mainstay-own", "mainstay-store", "mainstay-watchd"];
+        let expected =
+            ["mainstay-0", "mainstay-1", "mainstay-disk", "mainstay-own", "mainstay-store", "mainstay-watchd"];
         until_threads_are(&expected).await;
         let mainstay = runtime.handle();
         drop(runtime);

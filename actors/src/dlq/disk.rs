@@ -12,9 +12,10 @@ use crate::store::{Store, StoreError, Table, VALUE_MAX_BYTES, WriteSet};
 /// Rows read at a time.
 const SCAN_ROWS: usize = 512;
 
-/// The name of the place of the next letter, and of their number, in [`Table::Meta`].
-const NEXT: &[u8] = b"letters.next";
-const COUNT: &[u8] = b"letters.count";
+/// The name in [`Table::Meta`] of the place of the next letter: every letter has one before it.
+pub const LETTERS_NEXT: &[u8] = b"letters.next";
+/// The name in [`Table::Meta`] of the number of letters.
+pub const LETTERS_COUNT: &[u8] = b"letters.count";
 
 fn seq_key(seq: u64) -> Vec<u8> {
     seq.to_be_bytes().to_vec()
@@ -57,8 +58,8 @@ pub(super) fn park(seq: u64, letter: &Letter, entry: &Entry) -> Result<WriteSet,
         .absent(Table::LetterIndex, id.clone())
         .put(Table::LetterIndex, id, seq_key(seq))
         .put(Table::LetterState, seq_key(seq), state)
-        .put(Table::Meta, NEXT, (seq + 1).to_be_bytes())
-        .add(Table::Meta, COUNT, 1);
+        .put(Table::Meta, LETTERS_NEXT, (seq + 1).to_be_bytes())
+        .add(Table::Meta, LETTERS_COUNT, 1);
     let set = move_due(set, seq, None, Some(entry));
     let numbered = (0..=u16::MAX).zip(parts);
     Ok(numbered.fold(set, |set, (part, bytes)| set.put(Table::Letters, part_key(seq, part), bytes)))
@@ -79,7 +80,7 @@ pub(super) fn remove(seq: u64, entry: &Entry, parts: u16) -> WriteSet {
         .present(Table::LetterState, seq_key(seq))
         .delete(Table::LetterState, seq_key(seq))
         .delete(Table::LetterIndex, entry.id.0.as_bytes().to_vec())
-        .add(Table::Meta, COUNT, -1);
+        .add(Table::Meta, LETTERS_COUNT, -1);
     let set = move_due(set, seq, Some(entry), None);
     (0..parts).fold(set, |set, part| set.delete(Table::Letters, part_key(seq, part)))
 }
@@ -105,8 +106,8 @@ pub(super) async fn read(store: &dyn Store, seq: u64, entry: Entry) -> Result<Pa
 
 /// Reads every entry at the start. Entries of an unknown version are left where they are, and counted out.
 pub(super) async fn load(store: &dyn Store) -> Result<(u64, BTreeMap<u64, Entry>), StoreError> {
-    let next = number(store, NEXT).await?;
-    let expected = number(store, COUNT).await?;
+    let next = number(store, LETTERS_NEXT).await?;
+    let expected = number(store, LETTERS_COUNT).await?;
     let (mut entries, mut strange) = (BTreeMap::new(), 0);
     let (mut from, end) = (seq_key(0), vec![0xff; 9]);
     loop {

@@ -66,6 +66,8 @@ mod writes;
 #[cfg(feature = "runtime")]
 pub use actor::{DlqActor, DlqParts, PAGE_MAX};
 pub use config::{DlqConfig, LetterConfig};
+#[cfg(feature = "runtime")]
+pub use disk::{LETTERS_COUNT, LETTERS_NEXT};
 pub use index::{Change, Dlq, DlqSnapshot, Entry, Meant};
 pub use letter::{Attempt, Ended, Failure, Filter, HISTORY_MAX, Kind, Letter, LetterState, ParkedLetter};
 #[cfg(feature = "runtime")]

@@ -65,10 +65,6 @@ impl Engine for Tight {
         self.is_stuck = false;
         self.rows.reopen()
     }
-
-    fn backup(&self, dir: &Path) -> Result<(), StoreError> {
-        self.rows.backup(dir)
-    }
 }
 
 struct Disk {
@@ -89,7 +85,7 @@ fn two_disks(bytes: u64, reserve: u64) -> Vec<Disk> {
             let (rows, at) = (engine(dir.path()), dir.path().to_owned());
             let tight =
                 Tight { rows, dir: at, space: Arc::clone(&space), openings: Arc::clone(&openings), is_stuck: false };
-            let store = StoreHandle::inline_with(tight, Reserve::of(dir.path(), reserve));
+            let store = StoreHandle::inline_with(tight, Reserve::of(dir.path(), reserve), None);
             Disk { dir, space, openings, store }
         })
         .into()
@@ -223,7 +219,7 @@ async fn on_a_disk_that_fills_up_nothing_acknowledged_is_missing_and_the_store_g
     let filler = disk.0.path().join("filler");
     fs::write(&filler, vec![1; 16 << 20]).unwrap();
     let config = StoreConfig { reserve_bytes: 3 << 20, ..StoreConfig::default() };
-    let (store, thread) = crate::store::open(&dir, Durability::Power, &config).unwrap();
+    let (store, thread) = crate::store::open(&dir, Durability::Power, &config, &clock::Clock::default()).unwrap();
     let set = |n: u64| WriteSet::new().put(Table::Letters, n.to_be_bytes(), vec![n as u8; 1000]);
     let mut kept = Vec::new();
     for n in 0..100_000 {

@@ -44,10 +44,6 @@ impl Engine for Gated {
     fn reopen(&mut self) -> Result<(), StoreError> {
         self.rows.reopen()
     }
-
-    fn backup(&self, dir: &Path) -> Result<(), StoreError> {
-        self.rows.backup(dir)
-    }
 }
 
 struct Bench {
