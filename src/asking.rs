@@ -1,9 +1,11 @@
 //! Asks the vendor about its own effects, where a profile says how: for the end of one that was taken on (a poll), and
 //! whether one happened of which nobody knows (a reconciliation).
 //!
-//! A question is a ticket like any other: it waits in the lane of its call, keeps to the vendor's rate, and is refused by an
-//! open breaker. It is no call of the application: it is not counted, has no key, and is asked again at its next turn whatever
-//! became of it. Each open effect has at most one task that asks, so there are at most [`OPEN_MAX`](crate::OPEN_MAX).
+//! A question is a ticket like any other: it waits at the vendor's gate in the line of its call's lane, keeps to the vendor's
+//! rate, and is refused by an open breaker. It needs no permit of the lane: live calls hold those until their ends are known,
+//! which may be what is asked for. It is no call of the application: it is not counted, has no key, and is asked again at its
+//! next turn whatever became of it. Each open effect has at most one task that asks, so there are at most
+//! [`OPEN_MAX`](crate::OPEN_MAX); [`ASKING_MAX`] of a vendor's ask at a time, so that calls do not stand behind all of them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,7 +25,10 @@ use crate::{
     gateway::Gateway,
 };
 
-/// How long a question may take over lane, gate and wire.
+/// How many questions to one vendor are under way at a time, ours.
+pub(crate) const ASKING_MAX: usize = 8;
+
+/// How long a question may take over gate and wire.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Spread of the pauses, so that effects which began together are not asked about together.
@@ -158,10 +163,11 @@ async fn ask(gateway: &Gateway, call: &AcceptedCall, asking: &OperationId, paylo
         ..AcceptedCall::new(call.id, call.vendor.clone(), asking.clone(), payload, gateway.clock.wall())
     };
     let circuit = route.profile.circuit(call.target.as_ref(), asking);
+    let _turn = route.asking.acquire().await.ok()?;
     let deadline = gateway.clock.now() + PATIENCE;
     let span = tracing::debug_span!(target: "mainstay::effects", "question", call = %call.id, operation = %asking);
     let (ticket, _flight, reply) = Ticket::issue(Arc::new(question), circuit, 1, deadline, span);
-    route.enter(&call.lane, ticket);
+    route.enter_question(ticket);
     match reply.await {
         Ok(Reply::Settled { outcome, .. }) => Some(outcome),
         Ok(Reply::Refused(_) | Reply::Abandoned { .. }) | Err(_) => None,

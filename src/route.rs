@@ -13,8 +13,8 @@ use mainstay_actors::{
     refusal::Guard,
     ticket::Ticket,
 };
-
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 use crate::{answer::Shared, controls::Controls, supervision::SupervisorKey};
 
@@ -24,6 +24,10 @@ pub(crate) struct Route {
     pub(crate) loops: ActorId,
     pub(crate) profile: Arc<Profile>,
     pub(crate) lanes: BTreeMap<LaneId, Door<Ticket>>,
+    /// The way in for questions about open effects, which may hold every permit of their lanes: behind those.
+    pub(crate) questions: Door<Ticket>,
+    /// How many questions may be asked now.
+    pub(crate) asking: Semaphore,
     pub(crate) keys: Addr<IdempotencyActor<Shared>>,
     pub(crate) key_reports: Reports<KeyReport<Shared>>,
     pub(crate) cache: Addr<FallbackActor>,
@@ -54,6 +58,13 @@ impl Route {
         let Some(door) = self.lanes.get(lane) else { return };
         if let Err(full) = door.pass(ticket) {
             full.body.refuse_full(Guard::Lane, "mailbox of the lane", full.held, full.limit);
+        }
+    }
+
+    /// Sends a question on its way. Whatever happens, the ticket answers.
+    pub(crate) fn enter_question(&self, ticket: Ticket) {
+        if let Err(full) = self.questions.pass(ticket) {
+            full.body.refuse_full(Guard::Gate, "mailbox of the vendor gate", full.held, full.limit);
         }
     }
 }

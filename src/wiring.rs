@@ -25,8 +25,10 @@ use mainstay_actors::{
     store::Store,
     ticket::Ticket,
 };
+use tokio::sync::Semaphore;
 
 use crate::{
+    asking::ASKING_MAX,
     config::{RuntimeConfig, VendorConfig},
     controls::Controls,
     debug::VendorLook,
@@ -236,6 +238,8 @@ impl Wiring<'_> {
             loops: ActorId::new(format!("{}/attempts", self.vendor)),
             profile: self.profile.clone(),
             lanes: lanes.into_iter().map(|lane| (lane.name, lane.tickets)).collect(),
+            questions: gate.tickets,
+            asking: Semaphore::new(ASKING_MAX),
             keys: keys.address().clone(),
             key_reports: keys.reports().clone(),
             cache: cache.address().clone(),

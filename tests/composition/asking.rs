@@ -148,6 +148,37 @@ fn whichever_comes_first_ends_a_phone_call_the_callback_or_the_poll() {
 }
 
 #[test]
+fn a_call_does_not_stand_behind_the_questions_about_all_that_is_open() {
+    paused(async {
+        let wire = Wire::default();
+        let mainstay =
+            start([clay_api(&wire).daily_limit(Credits::whole(1_000)).with(|config| config.gate.rate = None)]).await;
+        for n in 0..100 {
+            call_of(mainstay.call(run(1).key(n.to_string())).await);
+        }
+        wire.now_usually_at(RESULTS, Reply::Answer(202, json!({"status": "in_progress"}), s(10)));
+        tokio::time::sleep(s(60)).await;
+        let begin = now();
+        call_of(mainstay.call(run(1).key("one more")).await);
+        assert!(now() - begin < s(1), "after {:?}", now() - begin);
+    });
+}
+
+#[test]
+fn a_lane_that_is_full_of_live_calls_is_no_reason_not_to_ask_for_their_ends() {
+    paused(async {
+        let wire = Wire::usually(ok(201));
+        wire.now_usually_at(GET_CALL, results(200, ended("user_hangup", 12.5)));
+        let mainstay = start([one_at_a_time(polled(&wire))]).await;
+        let call = call_of(mainstay.call(ring("a")).await);
+        let begin = now();
+        mainstay.end_of(call).await.unwrap();
+        assert!(now() - begin < s(60), "after {:?}", now() - begin);
+        call_of(mainstay.call(ring("b")).await);
+    });
+}
+
+#[test]
 fn a_callback_is_read_by_the_vendors_own_words() {
     paused(async {
         let wire = Wire::usually(ok(201));

@@ -152,7 +152,7 @@ impl<T> Gate<T> {
         let Some((at, line)) = self.lines.iter().enumerate().find(|(_, line)| line.lane == *lane) else {
             return (0, Arrival::Refuse(self.unknown_lane(lane)));
         };
-        // Whoever waits here holds a permit of its lane, so the lane's own bound is met first.
+        // A call that waits here holds a permit of its lane, so the lane's own bound is met first; questions are few.
         let (held, limit) = (line.queue.len(), CONCURRENCY_MAX);
         let full = || Reason::Full { what: "line of the vendor gate", held, limit };
         (at, line.queue.decide_place(held < limit, now, wanted, Guard::Gate, full))

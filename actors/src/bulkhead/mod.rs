@@ -59,7 +59,7 @@
 //! | lanes | critical 10, normal 5, bulk 2 ([`patterns_lanes`]); at most 16 | refused by `check_lanes` |
 //! | queue of a lane | 256, 512, 4,096 | `Full`, after looking for one that left |
 //! | wait in a lane, in the gate's line | 30 s each | `WaitedTooLong` |
-//! | line of a lane at the gate | 1,024, the most permits a lane may have | `Full`; cannot be met while each holds a permit |
+//! | line of a lane at the gate | 1,024, the most permits a lane may have | `Full`; not met by calls, which hold a permit each |
 //! | slots of a vendor | 20, leased for 65 min | they wait |
 //! | rate, strict window | none | they wait |
 //! | pause the vendor asks for with a 429 | what it asks, at most 60 s | they wait |

@@ -66,7 +66,8 @@ pub struct Retell {
     #[serde(with = "crate::duration")]
     pub call_max: Duration,
     /// Whether the end of a call is also asked for, by `get-call`, and how often at first; default not: the webhook tells it.
-    /// Each question takes a start from the rate of the vendor's gate, 1 a second by default.
+    /// Each question takes a start from the rate of the vendor's gate, 1 a second by default, and a slot while it is answered:
+    /// with a cap that live calls use up there is none to ask with.
     #[serde(with = "crate::duration::optional")]
     pub poll_every: Option<Duration>,
     /// Whether a phone call whose fate is not known may be sent again. `Never` by default although the key is sent along: the
