@@ -98,6 +98,21 @@ pub(super) fn look_through(store: &dyn Engine) -> StoreCheck {
     StoreCheck { format, tables: tables.into(), file_bytes: 0, problems }
 }
 
+/// Bytes of all rows, or an answer as soon as they are more than `most`.
+pub(super) fn live_bytes(store: &dyn Engine, most: u64) -> Result<u64, StoreError> {
+    let mut sum = 0;
+    for table in Table::ALL {
+        let mut from = Vec::new();
+        while let Some(rows) = page(store, table, &mut from)? {
+            sum += rows.iter().map(bytes_of).sum::<u64>();
+            if sum > most {
+                return Ok(sum);
+            }
+        }
+    }
+    Ok(sum)
+}
+
 fn count(store: &dyn Engine, table: Table, mut see: impl FnMut(&Row)) -> (TableCheck, Option<StoreError>) {
     let (mut found, mut from) = (TableCheck { table: table.as_str(), rows: 0, bytes: 0 }, Vec::new());
     loop {

@@ -30,7 +30,8 @@
 //! | a half-written snapshot is left over from a kill during opening | it is deleted before opening; it would fail every later open |
 //! | the directory is open elsewhere | [`StoreError::InUse`], after waiting a second for a lock that is being given back |
 //! | damaged files, or files that hold less than was acknowledged | [`StoreError::Damaged`]; the directory is left as it was, nothing starts empty. With [`OnDamage::Restore`] it is moved aside, and a copy of the newest good backup takes its place |
-//! | a process ends in the middle of a backup, a restoring | what was half-written is never used, and deleted by the next one |
+//! | at a start the file is over 256 MiB, and over 4 times what is in it | it is copied into a new directory, which takes the place of the old one |
+//! | a process ends in the middle of a backup, a restoring or a compaction | what was half-written is never used, and deleted by the next one |
 //! | the disk is full | a file that kept 16 MiB is given up, the engine is opened anew, ends are written; what would begin gets [`StoreError::Full`] |
 //! | that room is used up too | every write gets [`StoreError::Full`] at once; the engine is opened again by itself when there is space, looked for after 1 s, then less and less often, at least once a minute |
 //! | a commit or a read takes longer than 5 s | all who wait, and all who ask, get [`StoreError::Unavailable`] at once until it comes back; what was asked may still be done |
@@ -39,11 +40,12 @@
 //! # What it never does
 //!
 //! Acknowledge before the flush. Delete a data directory, or start with an empty one where there was another. Give space back
-//! while it runs: the file keeps its high-water mark; a [`copy`] is compact.
+//! while it runs: the file keeps its high-water mark until the next start.
 
 mod apply;
 mod backups;
 mod check;
+mod compact;
 mod config;
 mod copying;
 mod guard;
@@ -74,6 +76,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::restore::{Restored, restore};
 pub use self::{
     check::{StoreCheck, TableCheck, check},
+    compact::{Compacted, compact},
     config::{BackupConfig, OnDamage, StoreConfig},
     copying::copy,
     handle::{QUEUE_MAX, QUEUE_MAX_BYTES, StoreHandle},
@@ -124,6 +127,7 @@ pub fn open(
         Err(StoreError::Full) if reserve.as_ref().is_some_and(Reserve::give_up) => SledStore::open(dir, durability)?,
         opened => opened?,
     };
+    let engine = compact::where_it_pays(engine, config)?;
     let backups = backups::Plan::of(&config.backup, clock);
     let care = Care { reserve, hang_after: config.hang_after, backups };
     StoreHandle::spawn_with(engine, care).map_err(|e| guard::unusable(dir, &e))

@@ -149,6 +149,14 @@ impl SledStore {
         Ok(store)
     }
 
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn durability(&self) -> Durability {
+        self.durability
+    }
+
     fn tree(&self, table: Table) -> Result<&Tree, StoreError> {
         let open = self.open.as_ref().ok_or_else(closed)?;
         open.trees.all.get(place(table)).ok_or_else(|| StoreError::Engine(not_open(table)))

@@ -1,6 +1,7 @@
 //! One suite for both engines, and what only a directory can do.
 
 mod backups;
+mod compact;
 mod room;
 mod watch;
 mod writer;

@@ -51,7 +51,7 @@ proptest! {
     }
 }
 
-fn letter(n: u64) -> WriteSet {
+pub(super) fn letter(n: u64) -> WriteSet {
     WriteSet::new()
         .put(Table::Letters, [n.to_be_bytes().as_slice(), &[0, 0]].concat(), vec![7; 100])
         .put(Table::LetterState, n.to_be_bytes(), *b"state")
