@@ -107,7 +107,7 @@ impl Builder {
         self
     }
 
-    /// Seats a fault injector in every handler.
+    /// Seats a fault injector in every handler, in front of every mailbox and in the store: `testing::Chaos`.
     pub fn hazard(mut self, hazard: Arc<dyn Hazard>) -> Self {
         self.runtime.hazard = hazard;
         self

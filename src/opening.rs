@@ -60,7 +60,10 @@ impl Opened {
             Ok::<_, StartError>((parked, restore::load_keys(plan, &store).await?))
         };
         match read.await {
-            Ok((parked, keys)) => Ok(Self { store, thread, parked, keys, restored: None }),
+            Ok((parked, keys)) => {
+                store.seat(plan.runtime.hazard.clone());
+                Ok(Self { store, thread, parked, keys, restored: None })
+            }
             Err(error) => {
                 store.close();
                 if let Some(thread) = thread {

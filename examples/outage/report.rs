@@ -119,7 +119,7 @@ fn actors(app: &Application) -> String {
     let totals = app.handle().snapshot().tree.totals;
     let injected = app.chaos.injected();
     let mut table = table(&["actor", "panics injected"]);
-    for (actor, panics) in &injected {
+    for (actor, panics) in injected.get("panic").into_iter().flatten() {
         table.add_row(vec![actor.clone(), panics.to_string()]);
     }
     format!("{table}\n{} panics, {} restarts; no queued ticket was lost by them", totals.panics, totals.restarts)

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use mainstay_actors::store::{Engine, Row, Store, StoreError, StoreState, Table, Waiting, WriteSet};
+use mainstay_actors::{
+    kernel::Hazard,
+    store::{Engine, Row, Store, StoreError, StoreState, Table, Waiting, WriteSet},
+};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
@@ -119,6 +122,11 @@ impl StoreHandle {
         self.shared.tell(Box::new(listener));
     }
 
+    /// Seats a fault injector; the first one stays.
+    pub(crate) fn seat(&self, hazard: Arc<dyn Hazard>) {
+        self.shared.seat(hazard);
+    }
+
     fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&dyn Engine) -> Answer<T> + Send + 'static,
@@ -180,7 +188,16 @@ impl StoreHandle {
 impl Store for StoreHandle {
     fn commit(&self, set: WriteSet) -> Waiting<'static, Answer<()>> {
         let (ack, answer) = oneshot::channel();
-        self.send(Job::Commit { set, ack }, answer)
+        let late_by = self.shared.delay_write(&set);
+        let answered = self.send(Job::Commit { set, ack }, answer);
+        if late_by.is_zero() {
+            return answered;
+        }
+        Box::pin(async move {
+            let answer = answered.await;
+            tokio::time::sleep(late_by).await;
+            answer
+        })
     }
 
     fn get(&self, table: Table, key: Vec<u8>) -> Waiting<'static, Answer<Option<Vec<u8>>>> {

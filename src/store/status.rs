@@ -13,7 +13,8 @@ use std::{
 use jiff::Timestamp;
 use mainstay_actors::{
     clock,
-    store::{StoreError, StoreState},
+    kernel::Hazard,
+    store::{StoreError, StoreState, WriteSet},
 };
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -79,6 +80,7 @@ pub(super) struct Shared {
     /// Wakes all who wait when it begins to hang.
     pub(super) hangs: Arc<Notify>,
     listener: OnceLock<Listener>,
+    hazard: OnceLock<Arc<dyn Hazard>>,
 }
 
 impl Shared {
@@ -104,6 +106,21 @@ impl Shared {
     /// Who hears of changes; the first one stays.
     pub(super) fn tell(&self, listener: Listener) {
         let _ = self.listener.set(listener);
+    }
+
+    /// Seats a fault injector; the first one stays.
+    pub(super) fn seat(&self, hazard: Arc<dyn Hazard>) {
+        let _ = self.hazard.set(hazard);
+    }
+
+    /// Why a group fails before the engine tries.
+    pub(super) fn fail_write(&self, sets: &[WriteSet]) -> Option<StoreError> {
+        self.hazard.get()?.fail_write(sets)
+    }
+
+    /// How much later than it is done a write is acknowledged.
+    pub(super) fn delay_write(&self, set: &WriteSet) -> Duration {
+        self.hazard.get().map_or(Duration::ZERO, |hazard| hazard.delay_write(set))
     }
 
     fn say(&self, state: StoreState, detail: Arc<str>) {

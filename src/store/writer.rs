@@ -201,7 +201,12 @@ impl StoreWriter {
 
     fn commit_group(&mut self, sets: &[WriteSet]) -> Option<Vec<Answer<()>>> {
         let Some(engine) = &mut self.engine else { return Some(vec![Err(self.unavailable()); sets.len()]) };
-        match catch_unwind(AssertUnwindSafe(|| engine.commit(sets))) {
+        let shared = &self.shared;
+        let commit = || match shared.fail_write(sets) {
+            Some(planned) => vec![Err(planned); sets.len()],
+            None => engine.commit(sets),
+        };
+        match catch_unwind(AssertUnwindSafe(commit)) {
             Ok(answers) if answers.len() == sets.len() => {
                 self.note(&answers);
                 if answers.iter().any(Result::is_ok) {

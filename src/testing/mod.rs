@@ -5,7 +5,7 @@
 //! What mainstay promises ("no effect twice, no request lost, never above the budget") cannot be checked by what mainstay
 //! says of itself. The [`Simulator`] is a real HTTP server that speaks the vendors' interfaces, does what a [`Script`] says
 //! at the times it says, and keeps a ledger of its own, which shares no code and no memory with the runtime. [`Chaos`] makes
-//! actors panic and hang.
+//! actors panic, hang and be slow, loses messages, and makes the store fail, run full and be slow.
 //!
 //! ```
 //! use std::time::Duration;

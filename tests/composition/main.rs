@@ -7,6 +7,7 @@ mod asking;
 mod breaker;
 mod budgets;
 mod callers;
+mod chaos;
 mod controls;
 mod drain;
 mod effects;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::{Addr, WeakAddr};
 use parking_lot::Mutex;
 
-use super::{Fence, Fenced, Hazard, Reports, Resident};
+use super::{Fate, Fence, Fenced, Hazard, Reports, Resident};
 use crate::ids::{ActorId, CallId};
 
 /// What one incarnation holds: its licence, its state, and the way to itself.
@@ -88,6 +88,11 @@ impl<A: Resident> Incarnation<A> {
 impl<S> Shared<S> {
     pub(super) fn new(id: ActorId, state: S, hazard: Arc<dyn Hazard>) -> Self {
         Self { id, state: Mutex::new(state), in_hand: Mutex::new(None), hazard }
+    }
+
+    /// What becomes of the message that was just taken.
+    pub(super) fn fate(&self) -> Fate {
+        self.hazard.fate(&self.id)
     }
 
     /// The message was handled.

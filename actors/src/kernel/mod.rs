@@ -46,7 +46,7 @@ pub use fence::{Fence, Fenced};
 pub use hop::{Depth, Door, DoorFull, Hop, Lost, ask};
 pub use incarnation::Incarnation;
 pub use keeper::panic_text;
-pub use overseer::{Cause, Child, ChildState, ChildStatus, Exit, Hazard, NoHazard, Overseer, Verdict};
+pub use overseer::{Cause, Child, ChildState, ChildStatus, Exit, Fate, Hazard, NoHazard, Overseer, Verdict};
 pub use published::Published;
 pub use reports::{REPORT_ATTEMPTS_MAX, Reports};
 pub use vault::{Launch, Resident, Vault};

@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::Serialize;
 
 use super::Worker;
-use crate::ids::ActorId;
+use crate::{
+    ids::ActorId,
+    store::{StoreError, WriteSet},
+};
 
 /// How an incarnation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -82,10 +85,37 @@ pub trait Overseer: Send + Sync {
     fn on_report_set_aside(&self, child: &ActorId, attempts: u32);
 }
 
-/// A fault injector's seat in every handler: it may panic, block or do nothing.
+/// What becomes of a message on its way to an actor.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Fate {
+    /// It is handled.
+    #[default]
+    Arrives,
+    /// It is handled after a pause, and what is queued behind it waits as well. Reports do not.
+    Late(Duration),
+    /// It is dropped, as by a crash: whoever waits for it hears so, and what it holds is given back.
+    Lost,
+}
+
+/// A fault injector's seats: in every handler, in front of every mailbox, and in the store.
 pub trait Hazard: Send + Sync {
-    /// Called when `actor` begins `message`.
+    /// Called when `actor` begins `message`: it may panic, block or do nothing.
     fn strike(&self, actor: &ActorId, message: &'static str);
+
+    /// Called when `actor` takes a message out of its mailbox. Reports are not asked about: they are delivered until applied.
+    fn fate(&self, _actor: &ActorId) -> Fate {
+        Fate::Arrives
+    }
+
+    /// Called before a group is committed: why the engine fails instead of trying.
+    fn fail_write(&self, _sets: &[WriteSet]) -> Option<StoreError> {
+        None
+    }
+
+    /// Called when a set is given to the store: how much later than it is done it is acknowledged.
+    fn delay_write(&self, _set: &WriteSet) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// No faults.

@@ -7,10 +7,13 @@ use std::{
     task::{Context as Cx, Poll},
 };
 
-use actix::{ActorContext, ActorFuture, AsyncContext, Context, dev::EnvelopeProxy};
-use tokio::time::{Sleep, sleep_until};
+use actix::{
+    ActorContext, ActorFuture, AsyncContext, Context,
+    dev::{Envelope, EnvelopeProxy},
+};
+use tokio::time::{Sleep, sleep, sleep_until};
 
-use super::{REPORT_ATTEMPTS_MAX, Resident, Vault, vault::Next};
+use super::{Fate, REPORT_ATTEMPTS_MAX, Resident, Vault, vault::Next};
 use crate::clock;
 
 /// Messages handled before the thread is given to its neighbours: an actor that feeds itself starves nobody.
@@ -26,16 +29,18 @@ pub(super) struct Pump<A: Resident> {
     vault: Arc<Vault<A>>,
     generation: u64,
     timer: Option<Pin<Box<Sleep>>>,
+    /// A message that the fault injector holds up.
+    late: Option<(Pin<Box<Sleep>>, Envelope<A>)>,
     /// Something may have changed since the last publication. True at first: the predecessor may have crashed before its own.
     unpublished: bool,
 }
 
 impl<A: Resident> Pump<A> {
     pub(super) fn new(vault: Arc<Vault<A>>, generation: u64) -> Self {
-        Self { vault, generation, timer: None, unpublished: true }
+        Self { vault, generation, timer: None, late: None, unpublished: true }
     }
 
-    fn step(&self, actor: &mut A, ctx: &mut Context<A>, cx: &mut Cx<'_>) -> Step {
+    fn step(&mut self, actor: &mut A, ctx: &mut Context<A>, cx: &mut Cx<'_>) -> Step {
         if !self.vault.is_current(self.generation) {
             return Step::Fenced;
         }
@@ -43,15 +48,31 @@ impl<A: Resident> Pump<A> {
             self.apply(actor, ctx, seq, attempts, &report);
             return Step::Worked;
         }
-        match self.vault.next(self.generation, cx) {
-            Next::Letter(mut envelope) => {
-                envelope.handle(actor, ctx);
-                self.vault.done(self.generation);
-                Step::Worked
-            }
-            Next::Nothing => Step::Idle,
-            Next::Fenced => Step::Fenced,
+        if let Some((pause, _)) = &mut self.late
+            && pause.as_mut().poll(cx).is_pending()
+        {
+            return Step::Idle;
         }
+        if let Some((_, envelope)) = self.late.take() {
+            return self.handle(actor, ctx, envelope);
+        }
+        let envelope = match self.vault.next(self.generation, cx) {
+            Next::Letter(envelope) => envelope,
+            Next::Nothing => return Step::Idle,
+            Next::Fenced => return Step::Fenced,
+        };
+        match self.vault.fate() {
+            Fate::Arrives => return self.handle(actor, ctx, envelope),
+            Fate::Late(pause) => self.late = Some((Box::pin(sleep(pause)), envelope)),
+            Fate::Lost => drop(envelope),
+        }
+        Step::Worked
+    }
+
+    fn handle(&self, actor: &mut A, ctx: &mut Context<A>, mut envelope: Envelope<A>) -> Step {
+        envelope.handle(actor, ctx);
+        self.vault.done(self.generation);
+        Step::Worked
     }
 
     fn apply(&self, actor: &mut A, ctx: &mut Context<A>, seq: u64, attempts: u32, report: &A::Report) {

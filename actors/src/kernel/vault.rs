@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::{
-    Cause, Child, ChildState, ChildStatus, Depth, Door, Exit, Fence, Hazard, Hop, Incarnation, Overseer, Reports,
+    Cause, Child, ChildState, ChildStatus, Depth, Door, Exit, Fate, Fence, Hazard, Hop, Incarnation, Overseer, Reports,
     Worker,
     incarnation::Shared,
     keeper::{Keeper, Seat},
@@ -170,6 +170,10 @@ impl<A: Resident> Vault<A> {
             Poll::Ready(Some(envelope)) => Next::Letter(envelope),
             Poll::Ready(None) | Poll::Pending => Next::Nothing,
         }
+    }
+
+    pub(super) fn fate(&self) -> Fate {
+        self.shared.fate()
     }
 
     pub(super) fn done(&self, generation: u64) {
