@@ -5,6 +5,7 @@ mod rejects;
 mod rows;
 mod run;
 mod sim;
+mod store;
 mod summary;
 
 use std::{
@@ -25,6 +26,8 @@ pub(crate) enum Command {
     Config(config::Config),
     /// Runs the vendor simulator (Clay's table webhook and Retell AI's phone calls) until Ctrl-C.
     Sim(sim::Sim),
+    /// Looks after the data directory of a runtime that does not run.
+    Store(store::Store),
 }
 
 impl Command {
@@ -33,6 +36,7 @@ impl Command {
             Self::Run(run) => run.run().await,
             Self::Config(config) => config.run(),
             Self::Sim(sim) => sim.run().await,
+            Self::Store(store) => store.run().await,
         }
     }
 }

@@ -53,9 +53,10 @@ impl StoreCheck {
 /// [`StoreError`] when it cannot be opened at all; the words say why, and what to do.
 pub fn check(dir: &Path) -> Result<StoreCheck, StoreError> {
     let scratch = Scratch::copy_of(dir)?;
+    let file_bytes = bytes_below(scratch.dir());
     let store = SledStore::open_existing(scratch.dir()).map_err(|error| scratch.renamed(error))?;
     let mut found = look_through(&store);
-    found.file_bytes = bytes_below(dir);
+    found.file_bytes = file_bytes;
     Ok(found)
 }
 
@@ -140,7 +141,7 @@ fn bytes_of((key, value): &Row) -> u64 {
     (key.len() + value.len()) as u64
 }
 
-fn number(store: &dyn Engine, name: &[u8]) -> Result<Option<u64>, StoreError> {
+pub(super) fn number(store: &dyn Engine, name: &[u8]) -> Result<Option<u64>, StoreError> {
     let Some(value) = store.get(Table::Meta, name)? else { return Ok(None) };
     counter(&value).map(Some).ok_or_else(|| StoreError::Damaged("is not 8 bytes".into()))
 }

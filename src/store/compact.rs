@@ -27,6 +27,7 @@ pub struct Compacted {
 ///
 /// Those of [`SledStore::open`]; [`StoreError::Damaged`] when the copy does not hold what it should: then nothing was replaced.
 pub fn compact(dir: &Path) -> Result<Compacted, StoreError> {
+    guard::existing(dir)?;
     let before = file_bytes(dir);
     rewrite(SledStore::open(dir, Durability::Power)?, &mut |_| Ok(()))?;
     drop(SledStore::open(dir, Durability::Power)?);

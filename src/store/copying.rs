@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use mainstay_actors::store::{Engine, Op, StoreError, Table, WriteSet};
 
-use super::{END, SledStore, guard, require_empty};
+use super::{Durability, END, SledStore, StoreCheck, bytes_below, check::look_through, guard, require_empty};
 
 /// Rows in one step: 10 to 20 ms on a disk like the one it was measured on.
 const STEP_ROWS: usize = 512;
@@ -114,6 +114,19 @@ impl Copying {
         drop(self.to);
         guard::sync_all(&self.dir)
     }
+}
+
+/// Copies a data directory that nobody has open, and looks through the copy.
+///
+/// # Errors
+///
+/// Those of [`SledStore::open`] and of [`copy`].
+pub fn backup(dir: &Path, to: &Path) -> Result<StoreCheck, StoreError> {
+    guard::existing(dir)?;
+    copy(&SledStore::open(dir, Durability::Power)?, to)?;
+    let mut found = look_through(&SledStore::open_existing(to)?);
+    found.file_bytes = bytes_below(to);
+    Ok(found)
 }
 
 /// Copies everything into an empty directory. Both engines back up this way, so a backup is always a directory that

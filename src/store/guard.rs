@@ -150,9 +150,25 @@ impl SafetyCopy {
     }
 }
 
+/// Deletes what the engine noted for a quick start.
+pub(super) fn remove_snapshots(dir: &Path) -> Result<(), StoreError> {
+    let snapshots = named(dir, |name| name.starts_with("snap.")).map_err(|e| unusable(dir, &e))?;
+    snapshots.iter().try_for_each(fs::remove_file).map_err(|e| unusable(dir, &e))
+}
+
+/// A directory that was in use before, and not one that would be made.
+pub(super) fn existing(dir: &Path) -> Result<(), StoreError> {
+    swap::finish(dir).map_err(|e| unusable(dir, &e))?;
+    if dir.join("db").exists() || dir.join(STATE).exists() {
+        return Ok(());
+    }
+    Err(unusable(dir, &io::Error::other("holds no data of mainstay")))
+}
+
 /// Copies the files of a directory that nobody has open.
 pub(super) fn copy_files(from: &Path, to: &Path) -> Result<(), StoreError> {
-    let files = named(from, |name| is_engine_file(name) || name == STATE).map_err(|e| unusable(from, &e))?;
+    let wanted = |name: &str| (is_engine_file(name) && !is_half_written(name)) || name == STATE;
+    let files = named(from, wanted).map_err(|e| unusable(from, &e))?;
     if files.is_empty() {
         return Err(unusable(from, &io::Error::other("holds no data of mainstay")));
     }
@@ -181,6 +197,11 @@ fn named(dir: &Path, fits: fn(&str) -> bool) -> io::Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
+}
+
+/// How many groups were certainly committed, as far as it is known.
+pub(super) fn noted_groups(dir: &Path) -> u64 {
+    read_state(dir).ok().flatten().unwrap_or(0)
 }
 
 fn read_state(dir: &Path) -> Result<Option<u64>, StoreError> {

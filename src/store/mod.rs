@@ -53,6 +53,7 @@ mod handle;
 mod memory;
 mod restore;
 mod room;
+mod salvage;
 mod scratch;
 mod sled_store;
 mod status;
@@ -78,9 +79,10 @@ pub use self::{
     check::{StoreCheck, TableCheck, check},
     compact::{Compacted, compact},
     config::{BackupConfig, OnDamage, StoreConfig},
-    copying::copy,
+    copying::{backup, copy},
     handle::{QUEUE_MAX, QUEUE_MAX_BYTES, StoreHandle},
     memory::MemoryStore,
+    salvage::{Salvaged, salvage},
     sled_store::SledStore,
     status::{BackupStatus, StoreFault, StoreStatus},
     writer::{GROUP_MAX, GROUP_MAX_BYTES},

@@ -99,6 +99,20 @@ impl SledStore {
         Self::open_copy(dir)
     }
 
+    /// Opens a copy of a damaged directory, whatever is in it: fewer rows than were written, perhaps.
+    pub(super) fn open_whatever(dir: &Path) -> Result<Self, StoreError> {
+        if !dir.join("db").exists() {
+            return Err(guard::damaged(dir, "its data file is gone"));
+        }
+        let trees = guard::with_lock_retries(dir, || open_caught(dir, COPY_CACHE_BYTES))?;
+        let format = stored(dir, trees.all.get(place(Table::Meta)), FORMAT_KEY).ok().flatten();
+        if let Some(version) = format.filter(|version| *version > FORMAT) {
+            return Err(guard::too_new(dir, version));
+        }
+        let groups = stored(dir, trees.all.last(), GROUPS.as_bytes()).ok().flatten().unwrap_or(0);
+        Self::over(dir, Durability::Process, trees, groups)
+    }
+
     fn open_for(purpose: Purpose, dir: &Path, durability: Durability) -> Result<Self, StoreError> {
         let mut found = guard::prepare(dir, purpose)?;
         let cache = if purpose == Purpose::Copy { COPY_CACHE_BYTES } else { CACHE_BYTES };
@@ -137,16 +151,25 @@ impl SledStore {
             }
             _ => {}
         }
-        let data = File::options().read(true).write(true).open(dir.join("db")).map_err(|e| guard::unusable(dir, &e))?;
-        let (watermark, watermark_at) = (Watermark::open(dir)?, clock::now());
-        let open = Open { trees, data, groups, watermark, watermark_at };
-        let mut store = Self { dir: dir.to_owned(), durability, open: Some(open) };
+        let mut store = Self::over(dir, durability, trees, groups)?;
         if format.is_none() {
             let set = WriteSet::new().put(Table::Meta, FORMAT_KEY, FORMAT.to_be_bytes());
             store.commit(&[set]).into_iter().collect::<Result<(), StoreError>>()?;
         }
         store.note_watermark()?;
         Ok(store)
+    }
+
+    fn over(dir: &Path, durability: Durability, trees: Trees, groups: u64) -> Result<Self, StoreError> {
+        let data = File::options().read(true).write(true).open(dir.join("db")).map_err(|e| guard::unusable(dir, &e))?;
+        let (watermark, watermark_at) = (Watermark::open(dir)?, clock::now());
+        let open = Open { trees, data, groups, watermark, watermark_at };
+        Ok(Self { dir: dir.to_owned(), durability, open: Some(open) })
+    }
+
+    /// Groups committed since the directory was made.
+    pub(super) fn groups(&self) -> u64 {
+        self.open.as_ref().map_or(0, |open| open.groups)
     }
 
     pub(super) fn dir(&self) -> &Path {

@@ -17,11 +17,11 @@ pub const LETTERS_NEXT: &[u8] = b"letters.next";
 /// The name in [`Table::Meta`] of the number of letters.
 pub const LETTERS_COUNT: &[u8] = b"letters.count";
 
-fn seq_key(seq: u64) -> Vec<u8> {
+pub(super) fn seq_key(seq: u64) -> Vec<u8> {
     seq.to_be_bytes().to_vec()
 }
 
-fn part_key(seq: u64, part: u16) -> Vec<u8> {
+pub(super) fn part_key(seq: u64, part: u16) -> Vec<u8> {
     let mut key = seq_key(seq);
     key.extend(part.to_be_bytes());
     key

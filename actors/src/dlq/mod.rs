@@ -61,6 +61,8 @@ mod handlers;
 #[cfg(feature = "runtime")]
 mod message;
 #[cfg(feature = "runtime")]
+mod probe;
+#[cfg(feature = "runtime")]
 mod writes;
 
 #[cfg(feature = "runtime")]
@@ -72,6 +74,8 @@ pub use index::{Change, Dlq, DlqSnapshot, Entry, Meant};
 pub use letter::{Attempt, Ended, Failure, Filter, HISTORY_MAX, Kind, Letter, LetterState, ParkedLetter};
 #[cfg(feature = "runtime")]
 pub use message::{Choose, Chosen, DlqError, Finish, List, Page, Park, Parked, Purge, Purged, TakeChosen, TakeDue};
+#[cfg(feature = "runtime")]
+pub use probe::{Probed, probe};
 pub use record::RecordError;
 pub use schedule::{due_after, state_after};
 
