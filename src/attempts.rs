@@ -241,6 +241,7 @@ async fn one_ticket(
             let (mut ticket, flight, reply) =
                 Ticket::issue(entry.call.clone(), circuit, number, until, entry.span.clone());
             claim.as_deref().and_then(ClaimGrant::write_ahead).into_iter().for_each(|ahead| ticket.wait_for(ahead));
+            entry.sending_note().into_iter().for_each(|note| ticket.wait_for(note));
             entry.sent_out(flight.clone(), reply);
             gateway.hazard.strike(&route.loops, "ticket");
             let flight = follow(claim, flight);

@@ -10,7 +10,7 @@ use mainstay_actors::{
 
 use crate::{
     answer::Shared,
-    entry::{Entry, Origin},
+    entry::Entry,
     route::Route,
     verdict::{CRASHES_MAX, Verdict, not_begun, refused},
 };
@@ -26,7 +26,7 @@ pub(crate) async fn claim(
     let Some(key) = &call.key else { return Ok(None) };
     // A redrive comes back to what it left behind itself, and a loop that was lost to the ticket it left under way.
     let resumes = entry.progress().flight.is_some();
-    let again = resumes || matches!(entry.origin, Origin::Redrive(_));
+    let again = resumes || entry.origin.comes_back();
     let mut crashes = 0;
     loop {
         let question = Claim::new(key.clone(), call, operation.repeat, clock.wall());

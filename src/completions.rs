@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use actix::Addr;
 use mainstay_actors::{
     call::AcceptedCall,
-    dlq::{DlqActor, DlqError, Ended, Failure, Finish, Kind, LetterId, LetterState},
+    dlq::{DlqActor, DlqError, Ended, Failure, Finish, Kind, LetterId, LetterState, Park, Parked},
     fact::{Fact, FactSink, FinalState},
     fallback::Remember,
     idempotency::{End, KeyReport},
@@ -29,6 +29,15 @@ pub(crate) const DLQ: &str = "runtime/dlq";
 
 /// How often whoever waits for an answer looks whether its actor still serves.
 const DOWN_LOOK: Duration = Duration::from_millis(500);
+
+/// Why a call was not written down.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotParked {
+    #[error(transparent)]
+    Queue(#[from] DlqError),
+    #[error(transparent)]
+    Lost(#[from] Lost),
+}
 
 impl Gateway {
     /// Ends an effect.
@@ -111,7 +120,7 @@ impl Gateway {
         let Some(letter) = letter else { return FinalState::Cancelled };
         let class = if completion == Completion::DidNotHappen { Class::Abandoned } else { end.class };
         let error = Failure::new(class, None, "it was found out that it did not happen");
-        self.finish_letter(Finish::new(letter, Ended::Became { kind: Kind::Dead, error })).await;
+        self.finish_letter(Finish::new(letter, Ended::Became { kind: Kind::Dead, due: None, error })).await;
         FinalState::DeadLettered
     }
 
@@ -172,6 +181,19 @@ impl Gateway {
             biased;
             answer = ask(actor, question) => answer,
             () = until_down => Err(Lost::Stopped),
+        }
+    }
+
+    /// Writes a call down.
+    pub(crate) async fn park(&self, park: Park) -> Result<Parked, NotParked> {
+        let mut crashes = 0;
+        loop {
+            match self.ask_dlq(park.clone()).await {
+                Ok(Ok(parked)) => return Ok(parked),
+                Ok(Err(DlqError::Restarting)) | Err(Lost::Crashed) if crashes < CRASHES_MAX => crashes += 1,
+                Ok(Err(error)) => return Err(error.into()),
+                Err(lost) => return Err(lost.into()),
+            }
         }
     }
 

@@ -1,17 +1,16 @@
 //! How a call of the application ends: the vendor's answer, or what stands in for it: cache, queue, local function, dead
 //! letter queue, in the order of the chain.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use futures_util::FutureExt as _;
 use mainstay_actors::{
-    call::{AcceptedCall, Call, Step},
-    dlq::{DlqError, Kind, Letter, LetterId, LetterState, Park, Parked},
+    call::{AcceptedCall, Step},
+    dlq::{Ended, Finish, Kind, Letter, LetterId, LetterState, Park},
     fact::FinalState,
     fallback::{self, Next, Recall, Situation},
     idempotency::{ClaimGrant, End},
-    kernel::{ChildState, Lost, ask, panic_text},
-    outcome::{Class, Outcome},
+    kernel::{ChildState, ask},
+    outcome::{Class, Effect, Outcome},
     profile::Operation,
     refusal::{Guard, Reason, Refusal},
     ticket::Lease,
@@ -21,9 +20,10 @@ use crate::{
     answer::{Answer, Because, CallError, Delivered, Shared},
     asking, attempts, effects,
     entry::{CallResult, Entry},
-    gateway::{Gateway, Waiting},
+    gateway::Gateway,
+    restore,
     route::Route,
-    verdict::{CRASHES_MAX, Judged, Verdict},
+    verdict::{Judged, Verdict},
 };
 
 /// How long a call that the vendor was too busy for waits, when nobody said how long.
@@ -39,71 +39,47 @@ pub(crate) const UNKNOWN_HOLDS: Duration = Duration::from_secs(300);
 const CACHE_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// The end of a call: its place among the final states, and what its caller hears. `None`: refused, nothing of it is kept.
-type End_ = (Option<FinalState>, CallResult);
+pub(crate) type End_ = (Option<FinalState>, CallResult);
 
-/// Takes a call of the application on, and runs it to its end.
-pub(crate) fn offer(gateway: &Arc<Gateway>, call: Call) -> Result<Waiting, Refusal> {
-    let waiting = gateway.admit(call)?;
-    gateway.tasks.spawn(Box::pin(run_for_application(gateway.clone(), waiting.entry.clone())));
-    Ok(waiting)
-}
-
-/// Runs a call of the application to its end. Where the task is dropped before, even unpolled, the caller hears so: the tokio
-/// runtime that it was to run on has ended.
-fn run_for_application(gateway: Arc<Gateway>, entry: Arc<Entry>) -> impl Future<Output = ()> + Send {
-    let unended = Unended(Some((gateway, entry)));
-    run_until_ended(unended)
-}
-
-/// A call whose task has not come to its end.
-struct Unended(Option<(Arc<Gateway>, Arc<Entry>)>);
-
-impl Drop for Unended {
-    fn drop(&mut self) {
-        let Some((gateway, entry)) = self.0.take() else { return };
-        let call = &entry.call;
-        tracing::error!(target: "mainstay::call", vendor = %call.vendor, call = %call.id, "the task of a call to {} was dropped before its end", call.vendor);
-        gateway.tally.ended(&call.vendor, FinalState::Lost);
-        gateway.ended(call, FinalState::Lost);
-        entry.answer(Err(CallError::RuntimeGone { call: call.id }));
-        gateway.live.take_off(call.id);
-    }
-}
-
-/// The call stays in the table until it is in a final state.
-async fn run_until_ended(mut unended: Unended) {
-    let Some((gateway, entry)) = unended.0.clone() else { return };
-    let call = entry.call.clone();
-    let place = gateway.live.place(call.id);
-    let (state, result) = match AssertUnwindSafe(to_its_end(&gateway, &entry)).catch_unwind().await {
-        Ok(end) => end,
-        Err(panic) => {
-            let problem = panic_text(&*panic).to_string();
-            let vendor = &call.vendor;
-            tracing::error!(target: "mainstay::call", %vendor, call = %call.id, %problem, "the end of a call to {vendor} panicked");
-            (Some(FinalState::Lost), Err(CallError::NotParked { call: call.id, problem }))
-        }
-    };
-    unended.0.take();
-    match state {
-        Some(state) => {
-            gateway.tally.ended(&call.vendor, state);
-            gateway.ended(&call, state);
-        }
-        None => gateway.tally.refused_later(&call.vendor),
-    }
-    entry.answer(result);
-    gateway.end_of_call(place).await;
-}
-
-async fn to_its_end(gateway: &Arc<Gateway>, entry: &Arc<Entry>) -> End_ {
+pub(crate) async fn to_its_end(gateway: &Arc<Gateway>, entry: &Arc<Entry>) -> End_ {
     let call = &entry.call;
     let (Some(route), Some(operation)) = (gateway.routes.get(&call.vendor), operation_of(gateway, entry)) else {
-        // The gateway accepted it for a known vendor and operation.
-        return (Some(FinalState::Lost), Err(CallError::RuntimeGone { call: call.id }));
+        // The gateway accepts calls for known vendors and operations only; an earlier process knew others.
+        return not_configured(gateway, entry).await;
     };
     let judged = attempts::run(gateway, route, operation, entry).await;
-    conclude(gateway, route, operation, entry, judged).await
+    let (state, result) = conclude(gateway, route, operation, entry, judged).await;
+    if let Some(letter) = entry.origin.durable().filter(|_| !is_parked(state)) {
+        gateway.finish_letter(Finish::new(letter, Ended::Delivered)).await;
+    }
+    (state, result)
+}
+
+async fn not_configured(gateway: &Gateway, entry: &Entry) -> End_ {
+    let call = &entry.call;
+    let outcome = Outcome::without_answer(Class::CallerError, Effect::None, not_configured_any_more(call));
+    let because = Because::of(&outcome);
+    match park(gateway, entry, Kind::Dead, &because, None).await {
+        Ok((letter, _)) => {
+            (Some(FinalState::DeadLettered), Err(CallError::DeadLettered { call: call.id, letter, because }))
+        }
+        Err(problem) => (Some(FinalState::Lost), Err(CallError::NotParked { call: call.id, problem })),
+    }
+}
+
+/// What it needs is gone from the configuration. It stays parked, for a person to bring that back or to purge it.
+pub(crate) fn not_configured_any_more(call: &AcceptedCall) -> String {
+    let AcceptedCall { vendor, operation, .. } = call;
+    match &call.target {
+        Some(target) => {
+            format!("vendor {vendor}, its target {target} or its operation {operation} is not configured any more")
+        }
+        None => format!("vendor {vendor} or its operation {operation} is not configured any more"),
+    }
+}
+
+fn is_parked(state: Option<FinalState>) -> bool {
+    matches!(state, Some(FinalState::Queued | FinalState::DeadLettered | FinalState::Unknown))
 }
 
 pub(crate) fn operation_of<'a>(gateway: &'a Gateway, entry: &Entry) -> Option<&'a Operation> {
@@ -181,7 +157,7 @@ fn of_another(shared: Shared) -> End_ {
         Shared::Parked { call, letter, because } => (None, Err(CallError::DeadLettered { call, letter, because })),
         Shared::Unknown { call } => {
             let detail = "the first call with this key may have happened";
-            let outcome = Outcome::without_answer(Class::Abandoned, mainstay_actors::outcome::Effect::Unknown, detail);
+            let outcome = Outcome::without_answer(Class::Abandoned, Effect::Unknown, detail);
             (None, Err(CallError::Unknown { call, because: Because::of(&outcome) }))
         }
     }
@@ -199,7 +175,7 @@ async fn unknown(
     finish(claim, End::Unknown).await;
     let parked = park(gateway, entry, Kind::Unknown, &because, None).await;
     let letter = match parked {
-        Ok(parked) => parked.id,
+        Ok((letter, _)) => letter,
         Err(problem) => {
             // The money stays reserved: dropping the lease says "unknown".
             drop(lease);
@@ -272,7 +248,13 @@ async fn parked(
             return (Some(FinalState::Lost), Err(CallError::NotParked { call: call.id, problem }));
         }
     };
-    let letter = parked.id;
+    let (letter, kind) = parked;
+    if kind == Kind::Unknown {
+        // An earlier process may have sent it, and nothing was sent since.
+        finish(claim, End::Unknown).await;
+        restore::hold(gateway, call, Some(letter));
+        return (Some(FinalState::Unknown), Err(CallError::Unknown { call: call.id, because }));
+    }
     finish(claim, End::Parked(Shared::Parked { call: call.id, letter, because: because.clone() })).await;
     match due {
         Some(due) => {
@@ -296,28 +278,26 @@ pub(crate) fn due_of(gateway: &Gateway, call: &AcceptedCall, because: &Because) 
     gateway.due(call, gateway.clock.wall_of(now + pause.unwrap_or(QUEUE_PAUSE)))
 }
 
-/// Writes a call down. The letter's id is chosen here, so that asking again after a crash writes nothing twice.
+/// Writes a call down, and says where and as what. A durable one is on disk already: what it became is written when the store
+/// takes it.
 async fn park(
     gateway: &Gateway,
     entry: &Entry,
     kind: Kind,
     because: &Because,
     due: Option<jiff::Timestamp>,
-) -> Result<Parked, String> {
-    let id = LetterId(gateway.rng.uuid());
-    let wall = gateway.clock.wall();
-    let error = entry.failure(because);
-    let letter = Letter::of_call(id, &entry.call, error.clone(), wall);
-    let state = LetterState::new(kind, error, entry.progress().attempts, due, wall);
-    let mut crashes = 0;
-    loop {
-        match gateway.ask_dlq(Park { letter: letter.clone(), state: state.clone() }).await {
-            Ok(Ok(parked)) => return Ok(parked),
-            Ok(Err(DlqError::Restarting)) | Err(Lost::Crashed) if crashes < CRASHES_MAX => crashes += 1,
-            Ok(Err(error)) => return Err(error.to_string()),
-            Err(lost) => return Err(lost.to_string()),
-        }
+) -> Result<(LetterId, Kind), String> {
+    let (error, requests) = (entry.failure(because), entry.progress().attempts);
+    if let Some(letter) = entry.origin.durable() {
+        let end = Ended::Became { kind, due, error };
+        let state = gateway.finish_letter(Finish { requests, ..Finish::new(letter, end) }).await;
+        return Ok((letter, state.map_or(kind, |state| state.kind)));
     }
+    // The id is chosen here, so that asking again after a crash writes nothing twice.
+    let letter = LetterId(gateway.rng.uuid());
+    let state = LetterState::new(kind, error, requests, due, gateway.clock.wall());
+    let parked = gateway.park(Park { letter: Letter::of_call(letter, &entry.call), state }).await;
+    parked.map(|parked| (parked.id, kind)).map_err(|problem| problem.to_string())
 }
 
 async fn from_cache(gateway: &Gateway, route: &Route, entry: &Entry, because: &Because) -> Option<Answer> {

@@ -4,7 +4,7 @@
 use std::{
     future::poll_fn,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Poll, ready},
     time::Instant,
 };
@@ -22,7 +22,10 @@ use tokio::sync::{
     oneshot::{self, error::RecvError},
 };
 
-use crate::answer::{Answer, Because, CallError};
+use crate::{
+    answer::{Answer, Because, CallError},
+    sending::SendingNote,
+};
 
 /// What the caller gets in the end.
 pub(crate) type CallResult = Result<Answer, CallError>;
@@ -32,8 +35,30 @@ pub(crate) type CallResult = Result<Answer, CallError>;
 pub(crate) enum Origin {
     /// The application.
     Application,
+    /// The application, now or through an earlier process; it is written down under this id until it has ended.
+    Durable {
+        /// Where.
+        letter: LetterId,
+        /// An earlier process began it.
+        resumed: bool,
+    },
     /// The redrive of a parked call: nothing stands in for it, it goes back to where it was.
     Redrive(LetterId),
+}
+
+impl Origin {
+    /// Where a durable call is written down.
+    pub(crate) fn durable(self) -> Option<LetterId> {
+        match self {
+            Self::Durable { letter, .. } => Some(letter),
+            Self::Application | Self::Redrive(_) => None,
+        }
+    }
+
+    /// Whether an earlier run may have left a claim on its key.
+    pub(crate) fn comes_back(self) -> bool {
+        matches!(self, Self::Redrive(_) | Self::Durable { resumed: true, .. })
+    }
 }
 
 /// How far the attempts have come.
@@ -78,6 +103,8 @@ pub(crate) struct Entry {
     /// From when on the effect may not begin any more.
     pub(crate) begin_by: Option<BeginBy>,
     pub(crate) span: tracing::Span,
+    /// What is on disk before anything is sent, for a call that is written down.
+    note: OnceLock<Arc<SendingNote>>,
     progress: Mutex<Progress>,
     /// The way home of the ticket under way.
     out: Mutex<Out>,
@@ -114,6 +141,7 @@ impl Entry {
             deadline,
             begin_by,
             span,
+            note: OnceLock::new(),
             progress: Mutex::default(),
             out: Mutex::default(),
             reply: Mutex::new(Some(reply)),
@@ -121,6 +149,16 @@ impl Entry {
             leaving: Notify::new(),
         };
         (Arc::new(entry), answer)
+    }
+
+    /// Nothing is sent before this is on disk. `before`: since when an earlier process may have sent it.
+    pub(crate) fn note_first(&self, note: Arc<SendingNote>, before: Option<Timestamp>) {
+        let _ = self.note.set(note); // once, by whoever put the call into the table
+        self.progress.lock().sent_before = before;
+    }
+
+    pub(crate) fn sending_note(&self) -> Option<Arc<SendingNote>> {
+        self.note.get().cloned()
     }
 
     pub(crate) fn progress(&self) -> Progress {

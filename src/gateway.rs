@@ -64,12 +64,12 @@ pub(crate) struct Waiting {
 
 impl Gateway {
     /// Takes a call on, or refuses it with a reason. Whoever takes it on runs it.
-    pub(crate) fn admit(&self, call: Call) -> Result<Waiting, Refusal> {
+    pub(crate) fn admit(&self, call: Call, origin: Origin) -> Result<Waiting, Refusal> {
         let deadline = call.deadline;
         let vendor = VendorId::new(&call.vendor).ok().filter(|vendor| self.routes.contains_key(vendor));
         let accepted = self.accept(call);
         let taken = accepted.and_then(|call| {
-            self.take_on(call, Origin::Application, deadline).map_err(|not| match not {
+            self.take_on(call, origin, deadline).map_err(|not| match not {
                 NotTaken::Refused(refusal) => refusal,
                 NotTaken::UnderWay => self.live.full(self.live.len()),
             })

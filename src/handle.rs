@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use actix::Addr;
 use mainstay_actors::{
-    call::Call,
+    call::{Call, Delivery},
     fact::Event,
     health::HealthSnapshot,
     ids::{CallId, VendorId},
@@ -17,10 +17,10 @@ use crate::{
     answer::{Answer, CallError, Completion},
     api::ApiActor,
     debug::{DebugActor, Snapshot},
-    endings,
     entry::{CallResult, Entry, Leaving},
     error::{NotOpen, UnknownVendor},
     letters::DeadLetters,
+    offer,
     runtime::{Core, ShutdownReport},
 };
 
@@ -68,21 +68,23 @@ impl Handle {
     ///
     /// A [`CallError`] that says what happened, which limit, and what to do.
     pub async fn call(&self, call: Call) -> Result<Answer, CallError> {
-        let waiting = endings::offer(&self.core.gateway, call)?;
+        let waiting = offer::offer(&self.core.gateway, call, Delivery::InMemory).await?;
         let mut caller = Caller { entry: waiting.entry, done: false };
         let answer = waiting.answer.await;
         caller.done = true;
         answer.unwrap_or_else(|_| Err(CallError::RuntimeGone { call: caller.entry.call.id }))
     }
 
-    /// Hands a call over and goes on at once.
+    /// Hands a call over and goes on. Unless it says otherwise ([`Call::delivery`]) it is on disk when this returns, and stays
+    /// there until it has ended: the next process takes it up where this one left it. Its deadline bounds one run over queues and
+    /// retries; past it, it waits for its turn in the queue for later.
     ///
     /// # Errors
     ///
-    /// A [`Refusal`] when the call is wrong, or the runtime has no room or is shutting down. What a guard denies later, its
-    /// [`Receipt::outcome`] tells.
+    /// A [`Refusal`] when the call is wrong, could not be written down, or the runtime has no room or is shutting down. What a
+    /// guard denies later, its [`Receipt::outcome`] tells.
     pub async fn submit(&self, call: Call) -> Result<Receipt, Refusal> {
-        let waiting = endings::offer(&self.core.gateway, call)?;
+        let waiting = offer::offer(&self.core.gateway, call, Delivery::Durable).await?;
         Ok(Receipt { call: waiting.entry.call.id, answer: waiting.answer })
     }
 

@@ -21,12 +21,14 @@ mod gateway;
 mod guardrail;
 mod guards;
 mod handle;
+mod intake;
 mod journal;
 mod kept;
 mod letters;
 mod live;
 #[cfg(any(feature = "testing", feature = "debug-http"))]
 mod net;
+mod offer;
 mod opening;
 mod payload;
 mod placement;
@@ -36,6 +38,7 @@ mod redrive;
 mod restore;
 mod route;
 mod runtime;
+mod sending;
 #[cfg(feature = "settings")]
 pub mod settings;
 pub mod store;
@@ -67,7 +70,7 @@ pub use letters::{
 pub use mainstay_actors as actors;
 pub use mainstay_actors::{
     budget::{Limit, Scope},
-    call::{Call, OnDenied, Step},
+    call::{Call, Delivery, OnDenied, Step},
     client::{Done, Failed, FunctionCall},
     credits::Credits,
     fact::{Event, Fact, FinalState},

@@ -84,7 +84,7 @@ impl LiveCalls {
         let mut calls = self.calls.lock();
         let held = calls.len();
         // Under the lock: whoever closed the table and found it empty finds nothing in it later.
-        if origin == Origin::Application && self.is_closed() {
+        if !matches!(origin, Origin::Redrive(_)) && self.is_closed() {
             return Err(NotTaken::Refused(Refusal::new(Guard::Gateway, Reason::ShuttingDown)));
         }
         let hash_map::Entry::Vacant(place) = calls.entry(call.id) else { return Err(NotTaken::UnderWay) };
@@ -117,7 +117,8 @@ impl LiveCalls {
     pub(crate) async fn until_handed_over(&self, call: CallId) {
         loop {
             let left = self.left.notified();
-            let is_there = self.calls.lock().get(&call).is_some_and(|entry| entry.origin == Origin::Application);
+            let is_there =
+                self.calls.lock().get(&call).is_some_and(|entry| !matches!(entry.origin, Origin::Redrive(_)));
             if !is_there {
                 return;
             }

@@ -22,11 +22,13 @@ use crate::{
     config::RedriveConfig,
     drain::{Drain, Found},
     effects,
-    endings::{QUEUE_PAUSE, delivered, due_of, finish, operation_of},
+    endings::{QUEUE_PAUSE, delivered, due_of, finish, not_configured_any_more, operation_of},
     entry::{Entry, Origin},
     gateway::Gateway,
     letters::{Replayed, state_of},
     live::NotTaken,
+    restore,
+    sending::SendingNote,
     verdict::{Judged, Verdict},
 };
 
@@ -72,8 +74,7 @@ fn listen_for_openings(gateway: &Gateway, drain: &Arc<Mutex<Drain>>, wake: &Arc<
     });
 }
 
-/// A letter on its way from the queue to the table of live calls. A shutdown waits for it: on disk, what is taken may have
-/// happened until it is finished.
+/// A letter on its way from the queue to the table of live calls. A shutdown waits for it.
 pub(crate) struct Taking(Arc<Gateway>);
 
 impl Taking {
@@ -148,6 +149,8 @@ async fn again(parked: ParkedLetter, taking: Taking, replayed: bool) -> (Found, 
         }
     };
     let place = gateway.live.place(entry.call.id);
+    let note = SendingNote::new(gateway, parked.letter.id, replayed);
+    entry.note_first(note, parked.state.sending.map(|sending| sending.since));
     drop(taking);
     let mut found = Found::Open;
     let (state, end) = match AssertUnwindSafe(run(gateway, &entry, from, &mut found)).catch_unwind().await {
@@ -159,6 +162,15 @@ async fn again(parked: ParkedLetter, taking: Taking, replayed: bool) -> (Found, 
     }
     let finish = Finish { requests: entry.progress().attempts, ..finish(end) };
     let letter = gateway.finish_letter(finish).await;
+    // What an earlier process may have done is unknown, whatever became of it here.
+    let state = match letter.as_ref().map(|letter| state_of(letter.kind)) {
+        Some(FinalState::Unknown) if state != FinalState::Unknown => {
+            gateway.tally.moved(&entry.call.vendor, state, FinalState::Unknown);
+            restore::hold(gateway, &entry.call, Some(parked.letter.id));
+            FinalState::Unknown
+        }
+        _ => state,
+    };
     // Whoever hears of it finds the letter as it is now.
     if state != from {
         gateway.ended(&entry.call, state);
@@ -180,7 +192,7 @@ fn lost(entry: &Entry, detail: &str) -> (FinalState, Ended) {
 }
 
 fn unknown(error: Failure) -> Ended {
-    Ended::Became { kind: Kind::Unknown, error }
+    Ended::Became { kind: Kind::Unknown, due: None, error }
 }
 
 /// An unknown call is done again only when a person says so, each time; until it is known it is not given up either.
@@ -194,7 +206,7 @@ fn not_by_itself(from: FinalState, end: Ended) -> Ended {
 async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState, found: &mut Found) -> (FinalState, Ended) {
     let call = &entry.call;
     let (Some(route), Some(operation)) = (gateway.routes.get(&call.vendor), operation_of(gateway, entry)) else {
-        let error = Failure::new(Class::CallerError, None, not_configured(call));
+        let error = Failure::new(Class::CallerError, None, not_configured_any_more(call));
         return (from, Ended::GivenUp { error });
     };
     let Judged { verdict, claim } = attempts::run(gateway, route, operation, entry).await;
@@ -236,21 +248,10 @@ async fn run(gateway: &Arc<Gateway>, entry: &Arc<Entry>, from: FinalState, found
                     let parked = Shared::Parked { call: call.id, letter, because: because.clone() };
                     finish(claim, End::Parked(parked)).await;
                 }
-                Origin::Application => finish(claim, End::Free).await,
+                Origin::Application | Origin::Durable { .. } => finish(claim, End::Free).await,
             }
             (from, not_done(gateway, call, &because, entry.failure(&because)))
         }
-    }
-}
-
-/// What it needs is gone from the configuration. It stays parked, for a person to bring that back or to purge it.
-fn not_configured(call: &AcceptedCall) -> String {
-    let AcceptedCall { vendor, operation, .. } = call;
-    match &call.target {
-        Some(target) => {
-            format!("vendor {vendor}, its target {target} or its operation {operation} is not configured any more")
-        }
-        None => format!("vendor {vendor} or its operation {operation} is not configured any more"),
     }
 }
 

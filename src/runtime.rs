@@ -31,6 +31,7 @@ use crate::{
     error::StartError,
     gateway::Gateway,
     handle::Handle,
+    intake,
     journal::Journal,
     letters::state_of,
     live::LiveCalls,
@@ -104,13 +105,17 @@ impl Runtime {
     pub(crate) async fn start(plan: Plan) -> Result<Self, StartError> {
         let places = Places::open(plan.runtime.placement)?;
         let Opened { store, thread, parked, keys, restored } = Opened::open(&plan).await?;
-        let interrupted = restore::Interrupted::among(&keys);
-        let any = !parked.is_empty() || !interrupted.is_empty();
+        let left = restore::LeftKeys::new(&keys, &parked);
+        let any = !parked.is_empty() || left.has_interrupted();
+        let next = parked.next();
         let starting = Starting::new(&plan, places, store, thread);
         let (core, wake) = starting.assemble(parked, keys)?;
         restored.into_iter().for_each(|restored| core.gateway.facts.state(restored));
         if any {
-            restore::restore(&core.gateway, interrupted).await?;
+            restore::restore(&core.gateway, left).await?;
+        }
+        for vendor in core.gateway.tally.vendors_under_way() {
+            core.begin(intake::take_up(core.gateway.clone(), vendor, next));
         }
         core.begin(redrive::redrive_for_ever(core.gateway.clone(), plan.runtime.redrive.clone(), wake));
         Ok(Self { core })
@@ -146,6 +151,7 @@ impl<'a> Starting<'a> {
     fn assemble(self, parked: Dlq, keys: Vec<FoundKey>) -> Result<(Arc<Core>, Arc<Notify>), StartError> {
         let worker = self.places.own();
         let inherited = restore::inherited(&parked, self.plan.vendors.keys());
+        let accepted = parked.accepted();
         let (dlq, parked_shown, wake) = self.dlq(parked, &worker);
         let effects = Arc::new(OpenEffects::new(self.kit.clock.clone(), self.kit.facts.clone()));
         let (health, letters_to_health) = self.health(&worker, effects.clone());
@@ -169,6 +175,9 @@ impl<'a> Starting<'a> {
             guardrails: runtime.guardrails.clone(),
             journal: Journal::of(&self.kit.facts, runtime.clock.clone()),
         });
+        for (vendor, number) in accepted {
+            gateway.tally.taken_up(&vendor, number);
+        }
         for (vendor, letters) in inherited {
             let LetterCounts { dead, later, unknown, .. } = letters;
             for (kind, number) in [(Kind::Dead, dead), (Kind::Later, later), (Kind::Unknown, unknown)] {

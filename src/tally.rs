@@ -140,6 +140,15 @@ impl Tally {
         });
     }
 
+    /// Found on disk at the start: a durable call that an earlier process did not end. It is under way again.
+    pub(crate) fn taken_up(&self, vendor: &VendorId, number: u64) {
+        self.with(Some(vendor), |counts| {
+            counts.offered += number;
+            counts.accepted += number;
+            counts.under_way += number;
+        });
+    }
+
     /// One that was counted as inherited is not there after all.
     pub(crate) fn not_inherited(&self, vendor: &VendorId, state: FinalState) {
         self.with(Some(vendor), |counts| {
@@ -148,6 +157,12 @@ impl Tally {
             let there = counts.of(state);
             *there = there.saturating_sub(1);
         });
+    }
+
+    /// Those that have calls under way.
+    pub(crate) fn vendors_under_way(&self) -> Vec<VendorId> {
+        let counts = self.0.lock();
+        counts.iter().filter(|(_, counts)| counts.under_way > 0).filter_map(|(vendor, _)| vendor.clone()).collect()
     }
 
     /// Of one vendor.

@@ -13,7 +13,7 @@ use mainstay_actors::{
     credits::Credits,
     dlq::{
         Choose, DlqActor, DlqConfig, DlqParts, DlqSnapshot, Ended, Failure, Filter, Finish, Kind, Letter, LetterId,
-        LetterState, List, Park, ParkedLetter, TakeChosen, TakeDue,
+        LetterState, List, NoteSending, Park, ParkedLetter, TakeChosen, TakeDue,
     },
     fact::NoFacts,
     ids::{ActorId, CallId, LaneId, OperationId, VendorId},
@@ -95,6 +95,10 @@ impl Process {
         ask(&self.queue, TakeDue { now, max, but: Default::default() }).await.unwrap().unwrap()
     }
 
+    async fn send(&self, taken: &ParkedLetter) {
+        ask(&self.queue, NoteSending { id: taken.letter.id, replayed: false }).await.unwrap().unwrap();
+    }
+
     async fn finish(&self, taken: &ParkedLetter, end: Ended) {
         ask(&self.queue, Finish { requests: 1, ..Finish::new(taken.letter.id, end) }).await.unwrap().unwrap();
     }
@@ -134,6 +138,7 @@ fn on_disk(parked: &ParkedLetter) -> ParkedLetter {
     let mut parked = parked.clone();
     let whole = |at: &mut Timestamp| *at = Timestamp::from_millisecond(at.as_millisecond()).unwrap();
     whole(&mut parked.state.updated_at);
+    whole(&mut parked.state.parked_at);
     parked.state.history.iter_mut().for_each(|attempt| whole(&mut attempt.at));
     parked
 }
@@ -154,9 +159,7 @@ fn letter(n: u128, payload: usize) -> Letter {
         holds_slot: false,
         expires_at: None,
         accepted_at: Timestamp::from_second(1_800_000_000).unwrap(),
-        parked_at: Timestamp::from_second(1_800_000_001).unwrap(),
         hours: None,
-        first_error: Some(Failure::new(Class::Server, Some(500), "the vendor answered 500")),
     }
 }
 
@@ -177,6 +180,9 @@ async fn letters_their_dates_and_their_counts_survive_the_process() {
         let not_before = now().checked_add(Duration::from_secs(3600)).unwrap();
         let again = Ended::Again { not_before, error: Failure::new(Class::Timeout, None, "late") };
         first.finish(&taken[4], again).await;
+        for taken in &taken[5..] {
+            first.send(taken).await;
+        }
         first.shows(|seen| (seen.dead, seen.unknown, seen.taken) == (46, 1, 5)).await;
         let before = first.export().await;
         let changed = &before.iter().find(|parked| parked.letter.id == taken[4].letter.id).unwrap().state;
@@ -184,7 +190,7 @@ async fn letters_their_dates_and_their_counts_survive_the_process() {
         first.end();
 
         let second = Process::start(dir.path()).await;
-        // Five were taken, and the first process never said what became of them: they may have happened.
+        // Five were being sent, and the first process never said what became of them: they may have happened.
         second.shows(|now| (now.dead, now.unknown, now.taken) == (41, 6, 0)).await;
         let never_finished: Vec<_> = taken[5..].iter().map(|taken| taken.letter.id).collect();
         let kept: Vec<_> = before.iter().filter(|parked| !never_finished.contains(&parked.letter.id)).collect();
@@ -253,7 +259,7 @@ async fn many_senders_at_once_share_flushes_and_number_their_letters_without_hol
 }
 
 #[tokio::test]
-async fn a_letter_that_was_being_done_again_when_the_process_ended_is_unknown_to_the_next_one() {
+async fn a_letter_that_was_being_sent_again_when_the_process_ended_is_unknown_to_the_next_one() {
     LocalSet::new()
         .run_until(async {
             let dir = TempDir::new().unwrap();
@@ -263,6 +269,7 @@ async fn a_letter_that_was_being_done_again_when_the_process_ended_is_unknown_to
             first.park(3, Kind::Dead, 10).await;
             let taken = first.take(2).await;
             assert_eq!(taken.len(), 2);
+            first.send(&taken[0]).await;
             let error = Failure::new(Class::Overload, None, "still away");
             let again = Ended::Again { not_before: now(), error };
             ask(&first.queue, Finish::new(taken[1].letter.id, again)).await.unwrap().unwrap();

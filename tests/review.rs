@@ -5,7 +5,7 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use mainstay::{
-    Answer, Because, Call, CallError, Completion, Credits, Handle, VendorConfig,
+    Answer, Because, Call, CallError, Completion, Credits, Delivery, Handle, VendorConfig,
     actors::{
         client::WireFault,
         dlq::{Filter, Kind},
@@ -13,6 +13,7 @@ use mainstay::{
         kernel::Hazard,
         outcome::Effect,
         profile::{Completion as Owed, Repeat},
+        refusal::Reason,
     },
 };
 use parking_lot::Mutex;
@@ -386,9 +387,15 @@ fn a_call_that_cannot_be_parked_because_the_queue_is_down_says_so() {
         let builder = builder().vendor(retell(&wire)).hazard(Arc::new(Broken("runtime/dlq")));
         let builder = builder.with(|runtime| runtime.child.intensity.max_restarts = 1);
         let mainstay = builder.start().await.unwrap().handle();
-        let call = mainstay.submit(dial("1").deadline(Duration::from_secs(30))).await.unwrap();
+        let in_memory = dial("1").deadline(Duration::from_secs(30)).delivery(Delivery::InMemory);
+        let call = mainstay.submit(in_memory).await.unwrap();
         let ended = tokio::time::timeout(Duration::from_secs(60), call.outcome()).await;
         assert!(matches!(ended, Ok(Err(CallError::NotParked { .. }))), "{ended:?}");
+        let durable = tokio::time::timeout(Duration::from_secs(60), mainstay.submit(dial("2"))).await.unwrap();
+        assert!(
+            matches!(durable.unwrap_err().reason, Reason::NotWritten { .. }),
+            "what is not on disk is not accepted"
+        );
         let letters = mainstay.dead_letters();
         let list = tokio::time::timeout(Duration::from_secs(60), letters.list(Filter::default(), None)).await;
         assert!(matches!(list, Ok(Err(_))), "{list:?}");

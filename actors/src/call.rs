@@ -60,6 +60,9 @@ pub struct Call {
     pub chain: Option<Vec<Step>>,
     /// What becomes of it when a guard denies it and nothing stands in; default the vendor's own choice.
     pub on_denied: Option<OnDenied>,
+    /// What it outlives; default [`Delivery::Durable`] when it is submitted, [`Delivery::InMemory`] when its caller waits.
+    #[serde(default)]
+    pub delivery: Option<Delivery>,
 }
 
 impl Call {
@@ -80,6 +83,7 @@ impl Call {
             hours: None,
             chain: None,
             on_denied: None,
+            delivery: None,
         }
     }
 
@@ -166,11 +170,29 @@ impl Call {
         self
     }
 
+    /// Chooses what it outlives.
+    #[must_use]
+    pub fn delivery(mut self, delivery: Delivery) -> Self {
+        self.delivery = Some(delivery);
+        self
+    }
+
     /// Wants the vendor's answer or an error, nothing in its place: an empty chain, and a refusal when it is denied.
     #[must_use]
     pub fn without_fallback(self) -> Self {
         self.chain([]).on_denied(OnDenied::Refuse)
     }
+}
+
+/// What an accepted call outlives. Without a data directory there is nothing that outlives the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// The death of the process: it is on disk before it is accepted, and stays there until it has ended. The next process takes
+    /// it up where this one left it.
+    Durable,
+    /// Crashes of actors, not that of the process: whoever waits for it dies with it.
+    InMemory,
 }
 
 /// A step of the chain of what stands in for a vendor.

@@ -118,8 +118,8 @@ pub enum Reason {
         /// The vendor's window.
         window: Duration,
     },
-    /// The store did not take what must be written before a call that may never be repeated is sent.
-    #[error("may never be repeated, and could not be written down before it is sent ({problem}): cure the store first")]
+    /// The store did not take what must be written before a call is accepted, or sent.
+    #[error("could not be written down before it is sent ({problem}): cure the store first")]
     NotWritten {
         /// What the store said.
         problem: String,

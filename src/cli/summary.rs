@@ -53,7 +53,7 @@ impl Summary {
         for (call, before) in std::mem::take(&mut self.open) {
             let place = match parked.get(&call) {
                 Some(Kind::Dead) => Place::DeadLettered,
-                Some(Kind::Later) => Place::Queued,
+                Some(Kind::Later | Kind::Accepted) => Place::Queued,
                 Some(Kind::Unknown) => Place::Unknown,
                 None if before == Place::UnderWay && !quiet => continue,
                 None => Place::Delivered,

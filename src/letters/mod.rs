@@ -118,7 +118,7 @@ impl DeadLetters {
 pub(crate) fn state_of(kind: Kind) -> FinalState {
     match kind {
         Kind::Dead => FinalState::DeadLettered,
-        Kind::Later => FinalState::Queued,
+        Kind::Later | Kind::Accepted => FinalState::Queued,
         Kind::Unknown => FinalState::Unknown,
     }
 }

@@ -71,7 +71,7 @@ impl DlqActor {
     /// The store does not answer, or fewer letters are there than were written.
     pub async fn load(store: &dyn Store, config: &DlqConfig) -> Result<Dlq, StoreError> {
         let (next, entries) = disk::load(store).await?;
-        Ok(Dlq::new(config.letters_max, next, entries))
+        Ok(Dlq::new(config, next, entries))
     }
 
     pub(super) fn lease(&self) -> Instant {
@@ -82,11 +82,19 @@ impl DlqActor {
     fn say(&self, meant: Meant) {
         let vendor = match meant {
             Meant::Nothing => return,
+            Meant::Parked(entry) | Meant::Delivered(entry) | Meant::Purged(entry)
+                if entry.state.kind == Kind::Accepted =>
+            {
+                return;
+            }
             Meant::Parked(entry) => {
                 self.say_parked(&entry);
                 entry.vendor
             }
-            Meant::Changed { entry, given_up } => {
+            Meant::Changed { was, entry, given_up } => {
+                if was == Kind::Accepted {
+                    self.say_parked(&entry);
+                }
                 if given_up {
                     self.say_given_up(&entry);
                 }

@@ -14,6 +14,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 pub struct DlqConfig {
     /// Most letters. 1 to 1,000,000; default 100,000 (ours: about 40 MB of memory).
     pub letters_max: usize,
+    /// Most durable calls that have not ended, under way or waiting for their turn. 1 to 1,000,000; default 100,000 (ours).
+    pub accepted_max: usize,
     /// How long a taken letter may stay out before it comes back. 1 s to a day; default 10 min (ours: twice the longest
     /// attempt of a redrive).
     #[serde(with = "crate::duration")]
@@ -22,17 +24,17 @@ pub struct DlqConfig {
 
 impl Default for DlqConfig {
     fn default() -> Self {
-        Self { letters_max: 100_000, lease: Duration::from_secs(600) }
+        Self { letters_max: 100_000, accepted_max: 100_000, lease: Duration::from_secs(600) }
     }
 }
 
 impl DlqConfig {
     /// Notes everything that is wrong with it.
     pub fn check(&self, faults: &mut Faults) {
-        let Self { letters_max, lease } = self;
-        faults.require((1..=1_000_000).contains(letters_max), "letters_max", || {
-            format!("{letters_max} is not within 1..=1000000")
-        });
+        let Self { letters_max, accepted_max, lease } = self;
+        for (field, value) in [("letters_max", letters_max), ("accepted_max", accepted_max)] {
+            faults.require((1..=1_000_000).contains(value), field, || format!("{value} is not within 1..=1000000"));
+        }
         faults.require((Duration::from_secs(1)..=DAY).contains(lease), "lease", || {
             format!("{lease:?} is not within 1s..=24h")
         });

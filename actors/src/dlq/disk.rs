@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Entry, Letter, ParkedLetter, RecordError,
+    Entry, Letter, LetterState, ParkedLetter, RecordError,
     message::DlqError,
-    record::{Named, decode_letter, decode_state, encode_letter, encode_state},
+    record::{decode_letter, decode_state, encode_letter, encode_state},
 };
 use crate::store::{Store, StoreError, Table, VALUE_MAX_BYTES, WriteSet};
 
@@ -40,35 +40,30 @@ fn move_due(set: WriteSet, seq: u64, old: Option<&Entry>, new: Option<&Entry>) -
     new.into_iter().fold(set, |set, key| set.put(Table::LetterDue, key, []))
 }
 
-fn named(entry: &Entry) -> Named {
-    let Entry { id, call, vendor, parked_at, state } = entry.clone();
-    Named { id, call, vendor, parked_at, state }
-}
-
-/// Everything of a new letter, in one set. A letter whose id is there already is not written.
-pub(super) fn park(seq: u64, letter: &Letter, entry: &Entry) -> Result<WriteSet, DlqError> {
+/// Everything of a new letter, in one set, and its entry. A letter whose id is there already is not written.
+pub(super) fn park(seq: u64, letter: &Letter, state: LetterState) -> Result<(WriteSet, Entry), DlqError> {
     let record = encode_letter(letter)?;
-    let state = encode_state(&named(entry))?;
-    let parts = record.chunks(VALUE_MAX_BYTES);
-    if parts.len() > usize::from(u16::MAX) {
-        return Err(RecordError::Damaged(format!("a letter of {} bytes is too large", record.len())).into());
-    }
-    let id = entry.id.0.as_bytes().to_vec();
+    let too_large = || RecordError::Damaged(format!("a letter of {} bytes is too large", record.len()));
+    let parts = u16::try_from(record.len().div_ceil(VALUE_MAX_BYTES)).map_err(|_| too_large())?;
+    let (id, call, vendor) = (letter.id, letter.call, letter.vendor.clone());
+    let entry = Entry { id, call, vendor, parts: Some(parts), state };
+    let index = id.0.as_bytes().to_vec();
     let set = WriteSet::new()
-        .absent(Table::LetterIndex, id.clone())
-        .put(Table::LetterIndex, id, seq_key(seq))
-        .put(Table::LetterState, seq_key(seq), state)
+        .absent(Table::LetterIndex, index.clone())
+        .put(Table::LetterIndex, index, seq_key(seq))
+        .put(Table::LetterState, seq_key(seq), encode_state(&entry)?)
         .put(Table::Meta, LETTERS_NEXT, (seq + 1).to_be_bytes())
         .add(Table::Meta, LETTERS_COUNT, 1);
-    let set = move_due(set, seq, None, Some(entry));
-    let numbered = (0..=u16::MAX).zip(parts);
-    Ok(numbered.fold(set, |set, (part, bytes)| set.put(Table::Letters, part_key(seq, part), bytes)))
+    let set = move_due(set, seq, None, Some(&entry));
+    let numbered = (0..parts).zip(record.chunks(VALUE_MAX_BYTES));
+    let set = numbered.fold(set, |set, (part, bytes)| set.put(Table::Letters, part_key(seq, part), bytes));
+    Ok((set, entry))
 }
 
 /// Other states of letters that are there, in one set.
 pub(super) fn change<'a>(letters: impl IntoIterator<Item = (u64, &'a Entry, &'a Entry)>) -> Result<WriteSet, DlqError> {
     letters.into_iter().try_fold(WriteSet::new(), |set, (seq, old, new)| {
-        let state = encode_state(&named(new))?;
+        let state = encode_state(new)?;
         let set = set.present(Table::LetterState, seq_key(seq)).put(Table::LetterState, seq_key(seq), state);
         Ok(move_due(set, seq, Some(old), Some(new)))
     })
@@ -118,9 +113,7 @@ pub(super) async fn load(store: &dyn Store) -> Result<(u64, BTreeMap<u64, Entry>
         for (key, bytes) in rows {
             let seq = seq_of(&key)?;
             match decode_state(&bytes) {
-                Ok(Named { id, call, vendor, parked_at, state }) => {
-                    entries.insert(seq, Entry { id, call, vendor, parked_at, state });
-                }
+                Ok(entry) => drop(entries.insert(seq, entry)),
                 Err(error) => {
                     strange += 1;
                     tracing::error!(target: "mainstay::dlq", seq, %error, "a parked call cannot be read; it is left on disk");

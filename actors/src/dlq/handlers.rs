@@ -1,7 +1,5 @@
 //! What the dead letter queue does with each question.
 
-use std::{collections::BTreeSet, sync::Arc};
-
 use actix::{Context, Handler, ResponseFuture};
 use jiff::Timestamp;
 
@@ -10,14 +8,12 @@ use super::{
     actor::{DlqActor, PAGE_MAX},
     disk,
     index::Change,
-    message::{Choose, Chosen, DlqError, Finish, List, Page, Park, Parked, Purge, Purged, TakeChosen, TakeDue},
+    message::{
+        Choose, Chosen, DlqError, Finish, List, NoteSending, Page, Park, Parked, Purge, Purged, TakeChosen, TakeDue,
+    },
     writes::Writes,
 };
-use crate::{
-    kernel::Reports,
-    outcome::Class,
-    store::{Store, StoreError},
-};
+use crate::{kernel::Reports, outcome::Class, store::StoreError};
 
 impl Handler<Park> for DlqActor {
     type Result = ResponseFuture<Result<Parked, DlqError>>;
@@ -26,31 +22,32 @@ impl Handler<Park> for DlqActor {
         self.inc.begin("park", Some(letter.call));
         let (id, kind) = (letter.id, state.kind);
         let placed = self.inc.commit(
-            |index| index.decide_park(id),
+            |index| index.decide_park(id, kind),
             |index, place| {
                 if let Ok(Some(seq)) = place {
-                    index.apply_park(seq, id);
+                    index.apply_park(seq, id, kind);
                 }
                 place
             },
         );
         let total = self.inc.read(|index| index.count(&letter.vendor, kind));
-        let limit = self.parts.config.letters_max;
         let seq = match placed {
             Err(_) => return Box::pin(async { Err(DlqError::Restarting) }),
-            Ok(Err(held)) => return Box::pin(async move { Err(DlqError::Full { held, limit }) }),
+            Ok(Err(held)) => {
+                let full = self.full(kind, held);
+                return Box::pin(async { Err(full) });
+            }
             Ok(Ok(None)) => return Box::pin(async move { Ok(Parked { id, total, is_new: false }) }),
             Ok(Ok(Some(seq))) => seq,
         };
-        let (call, vendor, parked_at) = (letter.call, letter.vendor.clone(), letter.parked_at);
-        let entry = Entry { id, call, vendor, parked_at, state };
-        let set = match disk::park(seq, &letter, &entry) {
-            Ok(set) => set,
+        let (set, entry) = match disk::park(seq, &letter, state) {
+            Ok(written) => written,
             Err(error) => {
-                let _ = self.inc.commit(|_| (), |index, ()| index.apply_not_parked(seq));
+                let _ = self.inc.commit(|_| (), |index, ()| index.apply_arrived(seq));
                 return Box::pin(async { Err(error) });
             }
         };
+        let is_due = entry.state.due.is_some();
         let change = Change::Put { seq, entry: Box::new(entry) };
         let written = self.writes.commit(set, vec![change]);
         let wake = self.parts.wake.clone();
@@ -61,9 +58,30 @@ impl Handler<Park> for DlqActor {
                 Err(StoreError::Precondition { .. }) => false,
                 Err(error) => return Err(error.into()),
             };
-            wake.notify_one();
+            if is_due {
+                wake.notify_one();
+            }
             Ok(Parked { id, total: total + 1, is_new })
         })
+    }
+}
+
+impl Handler<NoteSending> for DlqActor {
+    type Result = ResponseFuture<Result<(), DlqError>>;
+
+    fn handle(&mut self, NoteSending { id, replayed }: NoteSending, _: &mut Context<Self>) -> Self::Result {
+        self.inc.begin("note_sending", None);
+        let found = self.inc.read(|index| index.find(id).map(|(seq, entry)| (seq, entry.clone())));
+        let Some((seq, entry)) = found else { return Box::pin(async { Ok(()) }) };
+        let begun = if replayed { entry.state.replayed() } else { entry.state.clone() };
+        let noted = Entry { state: begun.sending(self.parts.clock.wall()), ..entry.clone() };
+        let set = match disk::change([(seq, &entry, &noted)]) {
+            Ok(set) => set,
+            Err(error) => return Box::pin(async { Err(error) }),
+        };
+        // In memory it stays what it was until it is finished.
+        let written = self.parts.store.commit(set);
+        Box::pin(async move { there_or_gone(written.await, None).map(drop) })
     }
 }
 
@@ -81,8 +99,7 @@ impl Handler<TakeDue> for DlqActor {
             },
         );
         let Ok(taken) = taken else { return Box::pin(async { Err(DlqError::Restarting) }) };
-        let letters = self.read_taken(taken.iter().cloned().map(|(seq, entry)| (seq, entry.clone(), entry)).collect());
-        Box::pin(letters)
+        Box::pin(self.read_taken(taken))
     }
 }
 
@@ -118,29 +135,30 @@ impl Handler<TakeChosen> for DlqActor {
             },
         );
         let Ok(taken) = taken else { return Box::pin(async { Err(DlqError::Restarting) }) };
-        let fresh = |entry: &Entry| Entry { state: entry.state.replayed(), ..entry.clone() };
-        let taken = taken.into_iter().map(|(seq, entry)| (seq, fresh(&entry), entry)).collect();
-        let letters = self.read_taken(taken);
+        let fresh = |entry: Entry| Entry { state: entry.state.replayed(), ..entry };
+        let letters = self.read_taken(taken.into_iter().map(|(seq, entry)| (seq, fresh(entry))).collect());
         Box::pin(async move { Ok(letters.await?.pop()) })
     }
 }
 
 impl DlqActor {
-    /// Reads letters that were taken, and marks them on disk. Each with its entry as it begins and as it is: in memory it
-    /// stays what it is until it is finished.
+    fn full(&self, kind: Kind, held: usize) -> DlqError {
+        let config = &self.parts.config;
+        match kind {
+            Kind::Accepted => DlqError::AcceptedFull { held, limit: config.accepted_max },
+            _ => DlqError::Full { held, limit: config.letters_max },
+        }
+    }
+
+    /// Reads letters that were taken.
     fn read_taken(
         &self,
-        taken: Vec<(u64, Entry, Entry)>,
+        taken: Vec<(u64, Entry)>,
     ) -> impl Future<Output = Result<Vec<ParkedLetter>, DlqError>> + use<> {
         let (store, reports, now) = (self.parts.store.clone(), self.inc.reports().clone(), self.parts.clock.wall());
         async move {
-            let wanted = taken.iter().map(|(seq, begun, _)| (*seq, begun.clone())).collect();
-            let letters = async {
-                let (letters, strange) = disk::read_all(&store, wanted).await?;
-                mark_taken(&store, &letters, &taken, now).await?;
-                Ok((letters, strange))
-            };
-            match letters.await {
+            let seqs: Vec<_> = taken.iter().map(|(seq, _)| *seq).collect();
+            match disk::read_all(&store, taken).await {
                 Ok((letters, strange)) => {
                     for (seq, entry, error) in strange {
                         set_aside(seq, entry, &error, now, &reports);
@@ -148,35 +166,12 @@ impl DlqActor {
                     Ok(letters)
                 }
                 Err(error) => {
-                    taken.iter().for_each(|(seq, ..)| reports.push(Change::Back { seq: *seq }));
+                    seqs.into_iter().for_each(|seq| reports.push(Change::Back { seq }));
                     Err(error)
                 }
             }
         }
     }
-}
-
-/// On disk, a letter that is taken is unknown until it is finished: a process that dies in between must not send it again.
-/// In memory it stays what it was.
-async fn mark_taken(
-    store: &Arc<dyn Store>,
-    letters: &[ParkedLetter],
-    taken: &[(u64, Entry, Entry)],
-    now: Timestamp,
-) -> Result<(), DlqError> {
-    let mark = |entry: &Entry| {
-        let detail = "it was being done again when the process ended: it may have happened";
-        let error = Failure { detail: detail.into(), ..entry.state.error.clone() };
-        Entry { state: entry.state.after(Kind::Unknown, error, 0, now), ..entry.clone() }
-    };
-    let read: BTreeSet<u64> = letters.iter().map(|letter| letter.seq).collect();
-    let marks = taken.iter().filter(|(seq, ..)| read.contains(seq)).map(|(seq, begun, is)| (*seq, is, mark(begun)));
-    let marks: Vec<_> = marks.collect();
-    if marks.is_empty() {
-        return Ok(());
-    }
-    let set = disk::change(marks.iter().map(|(seq, old, new)| (*seq, *old, new)))?;
-    Ok(store.commit(set).await?)
 }
 
 /// A letter that cannot be read is not tried again by itself; its bytes stay on disk.
@@ -239,13 +234,11 @@ fn there_or_gone(end: Result<(), StoreError>, state: Option<LetterState>) -> Res
 
 /// Removes a letter from disk.
 async fn remove(writes: &Writes, seq: u64, entry: Entry, delivered: bool) -> Result<(), StoreError> {
-    let parts = match disk::parts(&*writes.store, seq).await {
-        Ok(parts) => parts,
-        Err(error) => {
-            writes.back(seq);
-            return Err(error);
-        }
+    let parts = match entry.parts {
+        Some(parts) => Ok(parts),
+        None => disk::parts(&*writes.store, seq).await,
     };
+    let parts = parts.inspect_err(|_| writes.back(seq))?;
     let set = disk::remove(seq, &entry, parts);
     writes.commit(set, vec![Change::Removed { seq, delivered }]).await
 }

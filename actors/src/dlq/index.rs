@@ -7,9 +7,8 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde::Serialize;
 
-use super::{Filter, Kind, LetterState};
+use super::{DlqConfig, DlqSnapshot, Filter, Kind, LetterState};
 use crate::{
     fact::LetterCounts,
     ids::{CallId, LetterId, VendorId},
@@ -25,8 +24,8 @@ pub struct Entry {
     pub call: CallId,
     /// The vendor.
     pub vendor: VendorId,
-    /// When it was parked.
-    pub parked_at: Timestamp,
+    /// How many rows what is written once has. Letters of the first version do not say.
+    pub parts: Option<u16>,
     /// What changes of it.
     pub state: LetterState,
 }
@@ -73,6 +72,8 @@ pub enum Meant {
     Parked(Entry),
     /// A letter is in another state.
     Changed {
+        /// What it was.
+        was: Kind,
         /// Its entry.
         entry: Entry,
         /// It is not tried by itself any more, and was until now.
@@ -84,43 +85,15 @@ pub enum Meant {
     Purged(Entry),
 }
 
-/// The parked calls as an operator sees them. Bounded by the number of vendors and of classes, whatever the errors say.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct DlqSnapshot {
-    /// Waiting for a person or a replay.
-    pub dead: u64,
-    /// Waiting for the vendor.
-    pub later: u64,
-    /// May have happened.
-    pub unknown: u64,
-    /// Of the dead and later ones: tried too often, and not tried by themselves any more.
-    pub given_up: u64,
-    /// By vendor.
-    pub by_vendor: BTreeMap<String, LetterCounts>,
-    /// All of them by vendor and class of error.
-    pub by_class: BTreeMap<String, BTreeMap<Class, u64>>,
-    /// When the oldest was parked.
-    pub oldest_at: Option<Timestamp>,
-    /// When the next one is due.
-    pub next_due_at: Option<Timestamp>,
-    /// Taken, and not back yet.
-    pub taken: usize,
-    /// Most letters.
-    pub letters_max: usize,
-}
-
-impl DlqSnapshot {
-    /// All of them.
-    pub fn pending(&self) -> u64 {
-        self.dead + self.later + self.unknown
-    }
-}
-
-/// The index: bounded by `letters_max`.
+/// The index: bounded by `letters_max` and `accepted_max` together, since a durable call that is parked in the end has its place
+/// already.
 #[derive(Debug, Clone, Default)]
 pub struct Dlq {
     next: u64,
     letters_max: usize,
+    accepted_max: usize,
+    /// Of the letters, those of durable calls that have not ended, those being written included.
+    accepted: usize,
     entries: BTreeMap<u64, Entry>,
     by_id: HashMap<LetterId, u64>,
     /// By vendor, so that one that is held up holds up no other.
@@ -132,18 +105,35 @@ pub struct Dlq {
     by_class: BTreeMap<(VendorId, Class), u64>,
     given_up: BTreeMap<VendorId, u64>,
     /// Places given to letters that are being written.
-    arriving: BTreeMap<u64, LetterId>,
+    arriving: BTreeMap<u64, (LetterId, Kind)>,
 }
 
 impl Dlq {
     /// The index of what was found on disk. `next` is the place of the next letter.
-    pub fn new(letters_max: usize, next: u64, found: impl IntoIterator<Item = (u64, Entry)>) -> Self {
-        let mut index = Self { next, letters_max, ..Self::default() };
+    pub fn new(config: &DlqConfig, next: u64, found: impl IntoIterator<Item = (u64, Entry)>) -> Self {
+        let DlqConfig { letters_max, accepted_max, .. } = *config;
+        let mut index = Self { next, letters_max, accepted_max, ..Self::default() };
         for (seq, entry) in found {
             index.next = index.next.max(seq + 1);
             index.put(seq, entry);
         }
         index
+    }
+
+    /// The place of the next letter: whatever is here already lies before it.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The calls of all letters.
+    pub fn calls(&self) -> impl Iterator<Item = CallId> {
+        self.entries.values().map(|entry| entry.call)
+    }
+
+    /// Durable calls that have not ended, by vendor.
+    pub fn accepted(&self) -> Vec<(VendorId, u64)> {
+        let accepted = self.ages.iter().filter(|((_, kind), _)| *kind == Kind::Accepted);
+        accepted.map(|((vendor, _), letters)| (vendor.clone(), letters.len() as u64)).collect()
     }
 
     /// How many letters there are, those being written included.
@@ -169,7 +159,7 @@ impl Dlq {
             later: self.count(vendor, Kind::Later),
             unknown: self.count(vendor, Kind::Unknown),
             given_up: self.given_up.get(vendor).copied().unwrap_or_default(),
-            oldest_at: Kind::ALL.into_iter().filter_map(oldest).min(),
+            oldest_at: Kind::PARKED.into_iter().filter_map(oldest).min(),
         }
     }
 
@@ -177,23 +167,30 @@ impl Dlq {
     ///
     /// One that is still being written gets a second place: its first write may fail, so only the disk can say that it is
     /// there, and the disk lets one of the two stand.
-    pub fn decide_park(&self, id: LetterId) -> Result<Option<u64>, usize> {
+    pub fn decide_park(&self, id: LetterId, kind: Kind) -> Result<Option<u64>, usize> {
         if self.by_id.contains_key(&id) {
             return Ok(None);
         }
-        let is_arriving = || self.arriving.values().any(|known| *known == id);
-        if self.len() >= self.letters_max && !is_arriving() { Err(self.len()) } else { Ok(Some(self.next)) }
+        let (held, limit) = match kind {
+            Kind::Accepted => (self.accepted, self.accepted_max),
+            _ => (self.len() - self.accepted, self.letters_max),
+        };
+        let is_arriving = || self.arriving.values().any(|(known, _)| *known == id);
+        if held >= limit && !is_arriving() { Err(held) } else { Ok(Some(self.next)) }
     }
 
     /// The place is taken until the write has ended.
-    pub fn apply_park(&mut self, seq: u64, id: LetterId) {
+    pub fn apply_park(&mut self, seq: u64, id: LetterId, kind: Kind) {
         self.next = self.next.max(seq + 1);
-        self.arriving.insert(seq, id);
+        self.arriving.insert(seq, (id, kind));
+        self.accepted += usize::from(kind == Kind::Accepted);
     }
 
-    /// The write of a new letter failed.
-    pub fn apply_not_parked(&mut self, seq: u64) {
-        self.arriving.remove(&seq);
+    /// A letter that was being written is there, or is not.
+    pub fn apply_arrived(&mut self, seq: u64) {
+        if let Some((_, kind)) = self.arriving.remove(&seq) {
+            self.accepted -= usize::from(kind == Kind::Accepted);
+        }
     }
 
     /// Letters of all vendors but these that are due and not out, the longest due first.
@@ -221,7 +218,8 @@ impl Dlq {
 
     /// Letters that match, in order, behind `after`, at most `max`; those that are out only when `out_too`.
     pub fn select(&self, filter: &Filter, after: Option<u64>, max: usize, at: Instant, out_too: bool) -> Vec<u64> {
-        let fits = |seq: &u64, entry: &Entry| self.fits(filter, entry) && (out_too || !self.is_out(*seq, at));
+        let is_free = |seq: &u64, entry: &Entry| !self.is_out(*seq, at) && entry.state.kind != Kind::Accepted;
+        let fits = |seq: &u64, entry: &Entry| self.fits(filter, entry) && (out_too || is_free(seq, entry));
         if let Some(ids) = &filter.ids {
             let named: BTreeSet<u64> = ids.iter().filter_map(|id| self.by_id.get(id).copied()).collect();
             let named = named.into_iter().filter(|seq| after.is_none_or(|after| *seq > after));
@@ -236,12 +234,12 @@ impl Dlq {
         let state = &entry.state;
         let kind = match filter.kind {
             Some(kind) => state.kind == kind,
-            None => state.kind != Kind::Unknown || filter.ids.is_some() || filter.call.is_some(),
+            None => state.kind.may_be_due() || filter.ids.is_some() || filter.call.is_some(),
         };
         let vendor = filter.vendor.as_ref().is_none_or(|vendor| *vendor == entry.vendor);
         let call = filter.call.is_none_or(|call| call == entry.call);
         let class = filter.class.is_none_or(|class| class == state.error.class);
-        let age = filter.parked_before.is_none_or(|at| entry.parked_at < at);
+        let age = filter.parked_before.is_none_or(|at| entry.state.parked_at < at);
         kind && vendor && call && class && age && (state.given_up || !filter.given_up)
     }
 
@@ -254,7 +252,7 @@ impl Dlq {
     pub fn apply(&mut self, change: Change) -> Meant {
         match change {
             Change::Put { seq, entry } => {
-                self.arriving.remove(&seq);
+                self.apply_arrived(seq);
                 self.out.remove(&seq);
                 let old = self.remove(seq);
                 self.put(seq, (*entry).clone());
@@ -264,7 +262,7 @@ impl Dlq {
                     Some(old) => {
                         let again = entry.state.replays > old.state.replays;
                         let given_up = entry.state.given_up && (again || !old.state.given_up);
-                        Meant::Changed { entry: *entry, given_up }
+                        Meant::Changed { was: old.state.kind, entry: *entry, given_up }
                     }
                 }
             }
@@ -277,7 +275,7 @@ impl Dlq {
                 }
             }
             Change::Back { seq } => {
-                self.arriving.remove(&seq);
+                self.apply_arrived(seq);
                 self.out.remove(&seq);
                 Meant::Nothing
             }
@@ -294,6 +292,8 @@ impl Dlq {
     pub fn snapshot(&self, clock: Instant) -> DlqSnapshot {
         let mut shown = DlqSnapshot {
             letters_max: self.letters_max,
+            accepted: self.accepted,
+            accepted_max: self.accepted_max,
             next_due_at: self.next_due(clock),
             taken: self.out.values().filter(|until| **until > clock).count(),
             ..DlqSnapshot::default()
@@ -324,8 +324,11 @@ impl Dlq {
         if let Some(due) = state.due {
             self.due.entry(vendor.clone()).or_default().insert((due, seq));
         }
-        self.ages.entry((vendor.clone(), state.kind)).or_default().insert((entry.parked_at, seq));
-        *self.by_class.entry((vendor.clone(), state.error.class)).or_default() += 1;
+        self.ages.entry((vendor.clone(), state.kind)).or_default().insert((state.parked_at, seq));
+        match state.kind {
+            Kind::Accepted => self.accepted += 1,
+            _ => *self.by_class.entry((vendor.clone(), state.error.class)).or_default() += 1,
+        }
         if state.given_up {
             *self.given_up.entry(vendor.clone()).or_default() += 1;
         }
@@ -339,8 +342,11 @@ impl Dlq {
         if let Some(due) = state.due {
             take_out(&mut self.due, vendor, (due, seq));
         }
-        take_out(&mut self.ages, &(vendor.clone(), state.kind), (entry.parked_at, seq));
-        one_less(&mut self.by_class, &(vendor.clone(), state.error.class));
+        take_out(&mut self.ages, &(vendor.clone(), state.kind), (state.parked_at, seq));
+        match state.kind {
+            Kind::Accepted => self.accepted -= 1,
+            _ => one_less(&mut self.by_class, &(vendor.clone(), state.error.class)),
+        }
         if state.given_up {
             one_less(&mut self.given_up, vendor);
         }

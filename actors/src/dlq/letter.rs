@@ -10,7 +10,7 @@ use crate::{
     call::{AcceptedCall, IdempotencyKey},
     credits::Credits,
     hours::Hours,
-    ids::{CallId, LaneId, LetterId, NameError, OperationId, TargetId, VendorId},
+    ids::{CallId, LaneId, LetterId, OperationId, TargetId, VendorId},
     outcome::{Class, cut},
 };
 
@@ -29,11 +29,16 @@ pub enum Kind {
     Later,
     /// It may have happened. It is never done again by itself.
     Unknown,
+    /// Not parked: a durable call that is under way, or waits for its turn. Nobody replays or purges it.
+    Accepted,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Dead, Self::Later, Self::Unknown];
+    pub const ALL: [Self; 4] = [Self::Dead, Self::Later, Self::Unknown, Self::Accepted];
+
+    /// Every kind of a parked call.
+    pub const PARKED: [Self; 3] = [Self::Dead, Self::Later, Self::Unknown];
 
     /// The name used in counts and logs.
     pub const fn as_str(self) -> &'static str {
@@ -41,7 +46,13 @@ impl Kind {
             Self::Dead => "dead",
             Self::Later => "later",
             Self::Unknown => "unknown",
+            Self::Accepted => "accepted",
         }
+    }
+
+    /// Whether a letter of this kind may be due.
+    pub(super) const fn may_be_due(self) -> bool {
+        matches!(self, Self::Dead | Self::Later)
     }
 }
 
@@ -113,15 +124,11 @@ pub struct Letter {
     pub hours: Option<Hours>,
     /// When the call was accepted.
     pub accepted_at: Timestamp,
-    /// When it was parked.
-    pub parked_at: Timestamp,
-    /// Why it was parked. Letters of the first version do not say.
-    pub first_error: Option<Failure>,
 }
 
 impl Letter {
     /// Writes a call down under an id of the caller's choice.
-    pub fn of_call(id: LetterId, call: &AcceptedCall, first_error: Failure, parked_at: Timestamp) -> Self {
+    pub fn of_call(id: LetterId, call: &AcceptedCall) -> Self {
         Self {
             id,
             call: call.id,
@@ -138,8 +145,6 @@ impl Letter {
             expires_at: call.expires_at,
             hours: call.hours.clone(),
             accepted_at: call.accepted_at,
-            parked_at,
-            first_error: Some(first_error),
         }
     }
 
@@ -166,6 +171,10 @@ impl Letter {
 pub struct LetterState {
     /// Why it is here now.
     pub kind: Kind,
+    /// When it was parked; while it is only accepted, when that was.
+    pub parked_at: Timestamp,
+    /// Why it was parked. Letters of the first version do not say.
+    pub first_error: Option<Failure>,
     /// Its last end.
     pub error: Failure,
     /// Times it was tried from here, since it was parked or last replayed by a person. Being refused is not being tried.
@@ -182,24 +191,57 @@ pub struct LetterState {
     pub updated_at: Timestamp,
     /// The last attempts, at most [`HISTORY_MAX`], the last one last.
     pub history: Vec<Attempt>,
+    /// It was being sent when its process died: its effect may have happened, and nothing was sent for it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sending: Option<Sending>,
+}
+
+/// A letter's call was about to be sent. On disk while it is being done, for the next process to find when this one dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sending {
+    /// What the letter was before.
+    pub was: Kind,
+    /// Since when its effect may have begun.
+    pub since: Timestamp,
 }
 
 impl LetterState {
     /// The first state of a letter, for which so many requests were sent already. An unknown one gets no date: it is never
     /// done by itself.
     pub fn new(kind: Kind, error: Failure, requests: u32, due: Option<Timestamp>, at: Timestamp) -> Self {
-        let due = due.filter(|_| kind != Kind::Unknown);
-        let (attempts, replays, given_up, history) = (0, 0, false, Vec::new());
-        let fresh = Self { kind, error, attempts, requests: 0, replays, given_up, due, updated_at: at, history };
+        let fresh = Self {
+            kind,
+            parked_at: at,
+            first_error: Some(error.clone()),
+            error,
+            attempts: 0,
+            requests: 0,
+            replays: 0,
+            given_up: false,
+            due: due.filter(|_| kind.may_be_due()),
+            updated_at: at,
+            history: Vec::new(),
+            sending: None,
+        };
         fresh.tried(requests, at)
+    }
+
+    /// The state of a durable call that was accepted.
+    pub fn accepted(at: Timestamp) -> Self {
+        let error = Failure::new(Class::Abandoned, None, "accepted, and not done yet");
+        Self { first_error: None, ..Self::new(Kind::Accepted, error, 0, None, at) }
     }
 
     /// The same as far as it can be true: whoever wrote it down elsewhere may be mistaken.
     #[must_use]
     pub fn sound(mut self) -> Self {
         self.error.detail = cut(self.error.detail);
-        self.given_up &= self.kind != Kind::Unknown;
-        self.due = self.due.filter(|_| self.kind != Kind::Unknown && !self.given_up);
+        if self.kind == Kind::Accepted {
+            // Nobody runs it here: it is done like what waits for its vendor.
+            (self.kind, self.due) = (Kind::Later, Some(self.updated_at));
+        }
+        self.given_up &= self.kind.may_be_due();
+        self.due = self.due.filter(|_| self.kind.may_be_due() && !self.given_up);
         let too_many = self.history.len().saturating_sub(HISTORY_MAX);
         self.history.drain(..too_many);
         self
@@ -219,6 +261,7 @@ impl LetterState {
     /// Notes that so many requests were sent and came to the present error.
     fn tried(mut self, requests: u32, at: Timestamp) -> Self {
         if requests > 0 {
+            self.sending = None;
             self.requests = self.requests.saturating_add(requests);
             self.history.push(Attempt { at, class: self.error.class, status: self.error.status });
             let too_many = self.history.len().saturating_sub(HISTORY_MAX);
@@ -227,11 +270,29 @@ impl LetterState {
         self
     }
 
-    /// The state after another end, for which so many requests were sent.
+    /// The state after another end, for which so many requests were sent. What a dead process may have done, and nothing was
+    /// sent for since, is not dead but unknown.
     #[must_use]
     pub(super) fn after(&self, kind: Kind, error: Failure, requests: u32, at: Timestamp) -> Self {
-        let changed = Self { kind, error, given_up: false, due: None, updated_at: at, ..self.clone() };
+        let may_have_happened = self.sending.is_some() && requests == 0;
+        let kind = if kind == Kind::Dead && may_have_happened { Kind::Unknown } else { kind };
+        let mut changed = self.clone();
+        if self.kind == Kind::Accepted && kind != Kind::Accepted {
+            (changed.parked_at, changed.first_error) = (at, Some(error.clone()));
+        }
+        let changed = Self { kind, error, given_up: false, due: None, updated_at: at, ..changed };
         changed.tried(requests, at)
+    }
+
+    /// The state on disk while its call is being sent: a process that dies then has used up an attempt, and the effect may
+    /// have happened.
+    #[must_use]
+    pub(super) fn sending(&self, now: Timestamp) -> Self {
+        let detail = "it was being done when the process ended: it may have happened";
+        let error = Failure { detail: detail.into(), ..self.error.clone() };
+        let since = self.sending.map_or(now, |earlier| earlier.since);
+        let sending = Some(Sending { was: self.kind, since });
+        Self { attempts: self.attempts.saturating_add(1), sending, ..self.after(Kind::Unknown, error, 0, now) }
     }
 }
 
@@ -252,13 +313,18 @@ pub enum Ended {
         /// Why.
         error: Failure,
     },
-    /// It is of another kind now, and not due by itself.
+    /// It is of another kind now.
     Became {
         /// Which.
         kind: Kind,
+        /// When it is tried by itself, where it is.
+        due: Option<Timestamp>,
         /// Why.
         error: Failure,
     },
+    /// The process died while it was being sent, and it may be sent again: it is what it was before, due now where it waited
+    /// for the vendor, unless its attempts are used up.
+    Resumed,
 }
 
 /// A letter as it is listed, exported and taken.
@@ -272,69 +338,4 @@ pub struct ParkedLetter {
     /// What changes.
     #[serde(flatten)]
     pub state: LetterState,
-}
-
-/// Which letters are meant: those that fit all of it. The default means all but unknown ones, which must be asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// Only of this kind.
-    pub kind: Option<Kind>,
-    /// Only of this vendor.
-    pub vendor: Option<VendorId>,
-    /// Only with this class of error.
-    pub class: Option<Class>,
-    /// Only these. `None` means all; an empty list means none.
-    pub ids: Option<Vec<LetterId>>,
-    /// Only this call's.
-    pub call: Option<CallId>,
-    /// Only those parked before this.
-    pub parked_before: Option<Timestamp>,
-    /// Only those that are given up.
-    pub given_up: bool,
-}
-
-impl Filter {
-    /// Of one kind.
-    pub fn kind(kind: Kind) -> Self {
-        Self { kind: Some(kind), ..Self::default() }
-    }
-
-    /// By their ids.
-    pub fn ids(ids: impl IntoIterator<Item = LetterId>) -> Self {
-        Self { ids: Some(ids.into_iter().collect()), ..Self::default() }
-    }
-
-    /// The permanent failures: given up, and waiting for a person.
-    pub fn given_up() -> Self {
-        Self { given_up: true, ..Self::default() }
-    }
-
-    /// Of one call, whatever its kind.
-    pub fn call(call: CallId) -> Self {
-        Self { call: Some(call), ..Self::default() }
-    }
-
-    /// Of one class of error.
-    #[must_use]
-    pub fn class(mut self, class: Class) -> Self {
-        self.class = Some(class);
-        self
-    }
-
-    /// Of one vendor.
-    ///
-    /// # Errors
-    ///
-    /// The name is not allowed.
-    pub fn vendor(mut self, vendor: &str) -> Result<Self, NameError> {
-        self.vendor = Some(VendorId::new(vendor)?);
-        Ok(self)
-    }
-
-    /// Parked before this: those of a certain age, or those that were there at a certain moment.
-    #[must_use]
-    pub fn parked_before(mut self, at: Timestamp) -> Self {
-        self.parked_before = Some(at);
-        self
-    }
 }

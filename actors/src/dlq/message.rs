@@ -23,6 +23,14 @@ pub enum DlqError {
         /// Letters allowed.
         limit: usize,
     },
+    /// No room for another durable call.
+    #[error("too many durable calls have not ended: {held} of {limit}; offer fewer at once, or raise dlq.accepted_max")]
+    AcceptedFull {
+        /// Calls held.
+        held: usize,
+        /// Calls allowed.
+        limit: usize,
+    },
     /// The store did not do it. Nothing was changed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -41,6 +49,16 @@ pub struct Park {
     pub letter: Letter,
     /// Its first state.
     pub state: LetterState,
+}
+
+/// Writes down that a letter's call is about to be sent. Answered when it is on disk: from then on the next process takes it for
+/// unknown, until it is finished. A letter that is gone needs no such note.
+#[derive(Debug, Clone, Copy)]
+pub struct NoteSending {
+    /// Which.
+    pub id: LetterId,
+    /// It was taken for a replay: it begins with fresh attempts.
+    pub replayed: bool,
 }
 
 /// A call is on disk.
@@ -140,6 +158,10 @@ pub struct Purge {
 
 impl Message for Park {
     type Result = Result<Parked, DlqError>;
+}
+
+impl Message for NoteSending {
+    type Result = Result<(), DlqError>;
 }
 
 impl Message for TakeDue {

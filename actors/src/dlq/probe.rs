@@ -1,9 +1,9 @@
 //! Letters of a damaged store, one place after the other: whatever can still be read of each.
 
 use super::{
-    Failure, Kind, LetterState, ParkedLetter,
+    Entry, Failure, Kind, LetterState, ParkedLetter,
     disk::{part_key, seq_key},
-    record::{Named, decode_letter, decode_state},
+    record::{decode_letter, decode_state},
 };
 use crate::{
     outcome::Class,
@@ -42,9 +42,9 @@ pub async fn probe(store: &dyn Store, seq: u64) -> Probed {
     let state = known.map_or_else(
         || {
             let error = Failure::new(Class::Abandoned, None, "its state was lost with damaged files");
-            LetterState::new(Kind::Unknown, error, 0, None, letter.parked_at)
+            LetterState::new(Kind::Unknown, error, 0, None, letter.accepted_at)
         },
-        |Named { state, .. }| state,
+        |Entry { state, .. }| state,
     );
     Probed::Letter(Box::new(ParkedLetter { seq, letter, state }))
 }

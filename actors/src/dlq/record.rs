@@ -6,7 +6,7 @@ use jiff::{Timestamp, civil::Time};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Attempt, Failure, Kind, Letter, LetterState};
+use super::{Attempt, Entry, Failure, Kind, Letter, LetterState, Sending};
 use crate::{
     call::IdempotencyKey,
     credits::Credits,
@@ -52,7 +52,7 @@ struct LetterV1 {
     parked_at_ms: i64,
 }
 
-/// As [`LetterV1`], the target, and why it was parked.
+/// As [`LetterV1`], with the target and the hours. When and why it was parked is in its state.
 #[derive(Serialize, Deserialize)]
 struct LetterV2 {
     id: u128,
@@ -69,8 +69,6 @@ struct LetterV2 {
     holds_slot: bool,
     expires_at_ms: Option<i64>,
     accepted_at_ms: i64,
-    parked_at_ms: i64,
-    first_error: Option<FailureV2>,
     hours: Option<HoursV2>,
 }
 
@@ -132,8 +130,6 @@ impl From<LetterV1> for LetterV2 {
             holds_slot: v1.holds_slot,
             expires_at_ms: v1.expires_at_ms,
             accepted_at_ms: v1.accepted_at_ms,
-            parked_at_ms: v1.parked_at_ms,
-            first_error: None,
             hours: None,
         }
     }
@@ -154,13 +150,15 @@ struct StateV1 {
     updated_at_ms: i64,
 }
 
-/// As [`StateV1`], with all that is counted and the last attempts.
+/// As [`StateV1`], with all that is counted, the last attempts, why it was parked, and whether it is being sent.
 #[derive(Serialize, Deserialize)]
 struct StateV2 {
     id: u128,
     call: u128,
     vendor: String,
+    parts: Option<u16>,
     kind: Kind,
+    first_error: Option<FailureV2>,
     error: FailureV2,
     attempts: u32,
     requests: u32,
@@ -170,6 +168,7 @@ struct StateV2 {
     parked_at_ms: i64,
     updated_at_ms: i64,
     history: Vec<AttemptV2>,
+    sending: Option<SendingV2>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -179,13 +178,21 @@ struct AttemptV2 {
     status: Option<u16>,
 }
 
+#[derive(Serialize, Deserialize)]
+struct SendingV2 {
+    was: Kind,
+    since_ms: i64,
+}
+
 impl From<StateV1> for StateV2 {
     fn from(v1: StateV1) -> Self {
         Self {
             id: v1.id,
             call: v1.call,
             vendor: v1.vendor,
+            parts: None,
             kind: v1.kind,
+            first_error: None,
             error: FailureV2 { class: v1.class, status: None, detail: v1.detail },
             attempts: v1.attempts,
             requests: v1.attempts,
@@ -195,18 +202,9 @@ impl From<StateV1> for StateV2 {
             parked_at_ms: v1.parked_at_ms,
             updated_at_ms: v1.updated_at_ms,
             history: Vec::new(),
+            sending: None,
         }
     }
-}
-
-/// What a state record says besides the state.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Named {
-    pub(super) id: LetterId,
-    pub(super) call: CallId,
-    pub(super) vendor: VendorId,
-    pub(super) parked_at: Timestamp,
-    pub(super) state: LetterState,
 }
 
 fn encode<T: Serialize>(version: u8, record: &T) -> Result<Vec<u8>, RecordError> {
@@ -244,8 +242,6 @@ pub(super) fn encode_letter(letter: &Letter) -> Result<Vec<u8>, RecordError> {
         holds_slot: letter.holds_slot,
         expires_at_ms: letter.expires_at.map(Timestamp::as_millisecond),
         accepted_at_ms: letter.accepted_at.as_millisecond(),
-        parked_at_ms: letter.parked_at.as_millisecond(),
-        first_error: letter.first_error.as_ref().map(Into::into),
         hours: letter.hours.as_ref().map(Into::into),
     };
     encode(V2, &record)
@@ -272,45 +268,49 @@ pub(super) fn decode_letter(bytes: &[u8]) -> Result<Letter, RecordError> {
         holds_slot: v2.holds_slot,
         expires_at: v2.expires_at_ms.map(time).transpose()?,
         accepted_at: time(v2.accepted_at_ms)?,
-        parked_at: time(v2.parked_at_ms)?,
-        first_error: v2.first_error.map(Into::into),
         hours: v2.hours.map(Into::into),
     })
 }
 
-pub(super) fn encode_state(named: &Named) -> Result<Vec<u8>, RecordError> {
-    let state = &named.state;
+pub(super) fn encode_state(entry: &Entry) -> Result<Vec<u8>, RecordError> {
+    let state = &entry.state;
     let attempt = |attempt: &Attempt| {
         let Attempt { at, class, status } = *attempt;
         AttemptV2 { at_ms: at.as_millisecond(), class, status }
     };
     let record = StateV2 {
-        id: named.id.0.as_u128(),
-        call: named.call.0.as_u128(),
-        vendor: named.vendor.to_string(),
+        id: entry.id.0.as_u128(),
+        call: entry.call.0.as_u128(),
+        vendor: entry.vendor.to_string(),
+        parts: entry.parts,
         kind: state.kind,
+        first_error: state.first_error.as_ref().map(Into::into),
         error: (&state.error).into(),
         attempts: state.attempts,
         requests: state.requests,
         replays: state.replays,
         given_up: state.given_up,
         due_ms: state.due.map(Timestamp::as_millisecond),
-        parked_at_ms: named.parked_at.as_millisecond(),
+        parked_at_ms: state.parked_at.as_millisecond(),
         updated_at_ms: state.updated_at.as_millisecond(),
         history: state.history.iter().map(attempt).collect(),
+        sending: state.sending.map(|Sending { was, since }| SendingV2 { was, since_ms: since.as_millisecond() }),
     };
     encode(V2, &record)
 }
 
-pub(super) fn decode_state(bytes: &[u8]) -> Result<Named, RecordError> {
+pub(super) fn decode_state(bytes: &[u8]) -> Result<Entry, RecordError> {
     let v2: StateV2 = match version_of(bytes)? {
         (V1, rest) => decode::<StateV1>(rest)?.into(),
         (V2, rest) => decode(rest)?,
         (version, _) => return Err(RecordError::Version(version)),
     };
     let attempt = |v2: AttemptV2| Ok(Attempt { at: time(v2.at_ms)?, class: v2.class, status: v2.status });
+    let sending = |v2: SendingV2| Ok::<_, RecordError>(Sending { was: v2.was, since: time(v2.since_ms)? });
     let state = LetterState {
         kind: v2.kind,
+        parked_at: time(v2.parked_at_ms)?,
+        first_error: v2.first_error.map(Into::into),
         error: v2.error.into(),
         attempts: v2.attempts,
         requests: v2.requests,
@@ -319,12 +319,13 @@ pub(super) fn decode_state(bytes: &[u8]) -> Result<Named, RecordError> {
         due: v2.due_ms.map(time).transpose()?,
         updated_at: time(v2.updated_at_ms)?,
         history: v2.history.into_iter().map(attempt).collect::<Result<_, RecordError>>()?,
+        sending: v2.sending.map(sending).transpose()?,
     };
-    Ok(Named {
+    Ok(Entry {
         id: LetterId(Uuid::from_u128(v2.id)),
         call: CallId(Uuid::from_u128(v2.call)),
         vendor: VendorId::new(&v2.vendor).map_err(damaged)?,
-        parked_at: time(v2.parked_at_ms)?,
+        parts: v2.parts,
         state,
     })
 }

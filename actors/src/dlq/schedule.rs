@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Ended, Kind, LetterConfig, LetterState};
+use super::{Ended, Failure, Kind, LetterConfig, LetterState};
+use crate::outcome::Class;
 
 /// When a letter is due after its `attempts`-th failed attempt (0: it was only refused, nothing was tried). `spread` is a
 /// random number in `0.0..1.0`. Never before `not_before`, which is what a refusal or the vendor said.
@@ -38,9 +39,15 @@ pub fn state_after(
     let attempts = old.attempts.saturating_add(tried);
     Some(match end {
         Ended::Delivered => return None,
-        Ended::Became { kind, error } => LetterState { attempts: 0, ..old.after(*kind, error.clone(), requests, now) },
+        Ended::Became { kind, due, error } => {
+            let due = due.filter(|_| kind.may_be_due());
+            LetterState { attempts: 0, due, ..old.after(*kind, error.clone(), requests, now) }
+        }
+        Ended::Resumed => resumed(config, old, now),
         Ended::GivenUp { error } => {
-            LetterState { attempts, given_up: true, ..old.after(old.kind, error.clone(), requests, now) }
+            let kind = if old.kind == Kind::Later && old.sending.is_some() { Kind::Dead } else { old.kind };
+            let next = old.after(kind, error.clone(), requests, now);
+            LetterState { attempts, given_up: next.kind.may_be_due(), ..next }
         }
         Ended::Again { not_before, error } => {
             let next = LetterState { attempts, ..old.after(old.kind, error.clone(), requests, now) };
@@ -49,9 +56,21 @@ pub fn state_after(
                 return Some(LetterState { given_up: true, ..next });
             }
             let due = due_after(config, if tried > 0 { attempts } else { 0 }, now, *not_before, spread);
-            LetterState { due: Some(due).filter(|_| next.kind != Kind::Unknown), ..next }
+            LetterState { due: Some(due).filter(|_| next.kind.may_be_due()), ..next }
         }
     })
+}
+
+/// What a letter is that its dead process was sending. The attempt was counted when it began.
+fn resumed(config: &LetterConfig, old: &LetterState, now: Timestamp) -> LetterState {
+    let Some(sending) = old.sending else { return old.clone() };
+    let error = Failure::new(Class::Abandoned, None, "the process ended while it was being done");
+    if old.attempts >= config.attempts_max {
+        let detail = format!("the process ended {} times while it was being done", old.attempts);
+        return old.after(Kind::Unknown, Failure { detail, ..error }, 0, now);
+    }
+    let due = (sending.was == Kind::Later).then_some(now);
+    LetterState { due, ..old.after(sending.was, error, 0, now) }
 }
 
 #[cfg(test)]
@@ -59,10 +78,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
-        dlq::{Failure, HISTORY_MAX},
-        outcome::Class,
-    };
+    use crate::dlq::HISTORY_MAX;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -80,7 +96,7 @@ mod tests {
         let end = prop_oneof![
             6 => Just(Ended::Again { not_before: Timestamp::UNIX_EPOCH, error: error() }),
             1 => Just(Ended::GivenUp { error: error() }),
-            1 => Just(Ended::Became { kind: Kind::Dead, error: error() }),
+            1 => Just(Ended::Became { kind: Kind::Dead, due: None, error: error() }),
         ];
         (0u32..3, end)
     }

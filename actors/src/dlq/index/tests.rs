@@ -26,14 +26,19 @@ fn vendor(name: &str) -> VendorId {
 }
 
 fn state(kind: Kind, class: Class, due: Option<i64>, attempts: u32) -> LetterState {
-    let given_up = attempts > 0 && due.is_none() && kind != Kind::Unknown;
+    let given_up = attempts > 0 && due.is_none() && kind.may_be_due();
     let fresh = LetterState::new(kind, Failure::new(class, None, ""), 0, due.map(at), at(0));
     LetterState { attempts, given_up, ..fresh }
 }
 
 fn entry(n: u64, vendor_name: &str, state: LetterState) -> Entry {
     let call = CallId(Uuid::from_u128(u128::from(n)));
-    Entry { id: id(n), call, vendor: vendor(vendor_name), parked_at: at(n as i64), state }
+    let state = LetterState { parked_at: at(n as i64), ..state };
+    Entry { id: id(n), call, vendor: vendor(vendor_name), parts: Some(1), state }
+}
+
+fn room(letters_max: usize) -> DlqConfig {
+    DlqConfig { letters_max, accepted_max: 2, ..DlqConfig::default() }
 }
 
 fn put(seq: u64, entry: Entry) -> Change {
@@ -41,15 +46,15 @@ fn put(seq: u64, entry: Entry) -> Change {
 }
 
 fn park(index: &mut Dlq, entry: Entry) -> u64 {
-    let seq = index.decide_park(entry.id).unwrap().unwrap();
-    index.apply_park(seq, entry.id);
+    let seq = index.decide_park(entry.id, entry.state.kind).unwrap().unwrap();
+    index.apply_park(seq, entry.id, entry.state.kind);
     assert_eq!(index.apply(put(seq, entry.clone())), Meant::Parked(entry));
     seq
 }
 
 /// Five letters of clay (even) and retell (odd), due at their own second.
 fn five() -> Dlq {
-    let mut index = Dlq::new(100, 0, []);
+    let mut index = Dlq::new(&room(100), 0, []);
     for n in 0..5 {
         let name = if n % 2 == 0 { "clay" } else { "retell" };
         park(&mut index, entry(n, name, state(Kind::Later, Class::Connect, Some(n as i64), 0)));
@@ -59,39 +64,39 @@ fn five() -> Dlq {
 
 #[test]
 fn letters_that_are_being_written_count_towards_the_limit() {
-    let mut index = Dlq::new(2, 0, []);
+    let mut index = Dlq::new(&room(2), 0, []);
     for n in 0..2 {
-        assert_eq!(index.decide_park(id(n)), Ok(Some(n)));
-        index.apply_park(n, id(n));
+        assert_eq!(index.decide_park(id(n), Kind::Dead), Ok(Some(n)));
+        index.apply_park(n, id(n), Kind::Dead);
     }
-    assert_eq!(index.decide_park(id(9)), Err(2));
+    assert_eq!(index.decide_park(id(9), Kind::Dead), Err(2));
     index.apply(Change::Back { seq: 0 });
-    assert_eq!((index.len(), index.decide_park(id(9))), (1, Ok(Some(2))), "a place is never given twice");
-    index.apply_not_parked(1);
+    assert_eq!((index.len(), index.decide_park(id(9), Kind::Dead)), (1, Ok(Some(2))), "a place is never given twice");
+    index.apply_arrived(1);
     assert!(index.is_empty());
 }
 
 #[test]
 fn a_full_queue_knows_what_it_holds() {
-    let mut index = Dlq::new(1, 0, []);
+    let mut index = Dlq::new(&room(1), 0, []);
     park(&mut index, entry(1, "clay", state(Kind::Dead, Class::Server, None, 0)));
-    assert_eq!((index.decide_park(id(1)), index.decide_park(id(2))), (Ok(None), Err(1)));
+    assert_eq!((index.decide_park(id(1), Kind::Dead), index.decide_park(id(2), Kind::Dead)), (Ok(None), Err(1)));
 }
 
 #[test]
 fn a_letter_that_is_still_being_written_is_written_again_even_when_there_is_no_room() {
     // Its first write may yet fail: only the disk can say that it is there, and it lets only one of the two stand.
-    let mut index = Dlq::new(1, 0, []);
-    index.apply_park(0, id(1));
-    assert_eq!(index.decide_park(id(1)), Ok(Some(1)));
-    assert_eq!(index.decide_park(id(2)), Err(1));
+    let mut index = Dlq::new(&room(1), 0, []);
+    index.apply_park(0, id(1), Kind::Dead);
+    assert_eq!(index.decide_park(id(1), Kind::Dead), Ok(Some(1)));
+    assert_eq!(index.decide_park(id(2), Kind::Dead), Err(1));
 }
 
 #[test]
 fn the_next_place_lies_behind_everything_that_was_found() {
     let found = |seq| (seq, entry(seq, "clay", state(Kind::Dead, Class::Server, None, 0)));
-    assert_eq!(Dlq::new(9, 3, [found(7)]).decide_park(id(1)), Ok(Some(8)));
-    assert_eq!(Dlq::new(9, 12, [found(7)]).decide_park(id(1)), Ok(Some(12)));
+    assert_eq!(Dlq::new(&room(9), 3, [found(7)]).decide_park(id(1), Kind::Dead), Ok(Some(8)));
+    assert_eq!(Dlq::new(&room(9), 12, [found(7)]).decide_park(id(1), Kind::Dead), Ok(Some(12)));
 }
 
 #[test]
@@ -151,7 +156,10 @@ fn a_selection_takes_what_it_names_and_unknown_ones_only_when_asked_for() {
 fn giving_up_is_meant_once() {
     let mut index = five();
     let given_up = entry(0, "clay", state(Kind::Later, Class::Connect, None, 5));
-    assert_eq!(index.apply(put(0, given_up.clone())), Meant::Changed { entry: given_up.clone(), given_up: true });
+    assert_eq!(
+        index.apply(put(0, given_up.clone())),
+        Meant::Changed { was: Kind::Later, entry: given_up.clone(), given_up: true }
+    );
     assert_eq!(index.apply(put(0, given_up)), Meant::Nothing);
     let other_words = entry(0, "clay", state(Kind::Dead, Class::Server, None, 5));
     assert!(matches!(index.apply(put(0, other_words)), Meant::Changed { given_up: false, .. }));
@@ -174,12 +182,16 @@ fn what_a_removal_meant_is_said_once() {
     assert_eq!((index.find(id(0)), index.len()), (None, 3));
 }
 
+fn is_parked(entry: &&Entry) -> bool {
+    entry.state.kind != Kind::Accepted
+}
+
 /// The same promises, kept by looking at every letter each time.
 #[derive(Debug, Default)]
 struct Naive {
     letters: BTreeMap<u64, Entry>,
     out: BTreeMap<u64, Instant>,
-    arriving: BTreeMap<u64, LetterId>,
+    arriving: BTreeMap<u64, Kind>,
 }
 
 impl Naive {
@@ -202,14 +214,17 @@ impl Naive {
         let fits = |entry: &Entry| {
             let (kind, named) = (entry.state.kind, filter.ids.as_ref().is_some_and(|ids| ids.contains(&entry.id)));
             (named || filter.ids.is_none())
-                && (filter.kind == Some(kind) || filter.kind.is_none() && (named || kind != Kind::Unknown))
+                && (filter.kind == Some(kind)
+                    || filter.kind.is_none() && (named || kind != Kind::Unknown && kind != Kind::Accepted))
                 && (filter.vendor.is_none() || filter.vendor.as_ref() == Some(&entry.vendor))
                 && (filter.class.is_none() || filter.class == Some(entry.state.error.class))
-                && filter.parked_before.is_none_or(|before| entry.parked_at < before)
+                && filter.parked_before.is_none_or(|before| entry.state.parked_at < before)
                 && (!filter.given_up || entry.state.given_up)
         };
         let letters = self.letters.iter().filter(|(seq, entry)| fits(entry) && after.is_none_or(|after| **seq > after));
-        letters.map(|(seq, _)| *seq).filter(|seq| out_too || !self.is_out(*seq, now)).take(max).collect()
+        let is_free = |seq: u64, entry: &Entry| !self.is_out(seq, now) && entry.state.kind != Kind::Accepted;
+        let free = letters.filter(|(seq, entry)| out_too || is_free(**seq, entry));
+        free.map(|(seq, _)| *seq).take(max).collect()
     }
 
     fn counts(&self, vendor: &VendorId) -> LetterCounts {
@@ -220,13 +235,18 @@ impl Naive {
             later: of_kind(Kind::Later),
             unknown: of_kind(Kind::Unknown),
             given_up: self.number(|entry| entry.vendor == *vendor && entry.state.given_up),
-            oldest_at: theirs.map(|entry| entry.parked_at).min(),
+            oldest_at: theirs.filter(is_parked).map(|entry| entry.state.parked_at).min(),
         }
+    }
+
+    fn accepted(&self) -> u64 {
+        let arriving = self.arriving.values().filter(|kind| **kind == Kind::Accepted).count() as u64;
+        arriving + self.number(|entry| entry.state.kind == Kind::Accepted)
     }
 
     fn snapshot(&self, letters_max: usize, now: Instant) -> DlqSnapshot {
         let mut by_class = BTreeMap::<String, BTreeMap<Class, u64>>::new();
-        for entry in self.letters.values() {
+        for entry in self.letters.values().filter(is_parked) {
             *by_class.entry(entry.vendor.to_string()).or_default().entry(entry.state.error.class).or_default() += 1;
         }
         let vendors: BTreeSet<VendorId> = self.letters.values().map(|entry| entry.vendor.clone()).collect();
@@ -237,7 +257,9 @@ impl Naive {
             given_up: self.number(|entry| entry.state.given_up),
             by_vendor: vendors.into_iter().map(|vendor| (vendor.to_string(), self.counts(&vendor))).collect(),
             by_class,
-            oldest_at: self.letters.values().map(|entry| entry.parked_at).min(),
+            oldest_at: self.letters.values().filter(is_parked).map(|entry| entry.state.parked_at).min(),
+            accepted: self.accepted() as usize,
+            accepted_max: 2,
             next_due_at: self.in_due_order(now).first().map(|(due, _)| *due),
             taken: self.out.values().filter(|until| **until > now).count(),
             letters_max,
@@ -290,11 +312,16 @@ impl Both {
         match step {
             Step::Park { n, vendor, state, written } => {
                 let here = self.naive.letters.values().any(|entry| entry.id == id(n));
-                let (full, place) = (self.naive.letters.len() >= LETTERS_MAX, self.index.decide_park(id(n)));
+                let kind = state.kind;
+                let full = match kind {
+                    Kind::Accepted => self.naive.accepted() >= 2,
+                    _ => self.naive.letters.values().filter(is_parked).count() >= LETTERS_MAX,
+                };
+                let place = self.index.decide_park(id(n), kind);
                 prop_assert_eq!((place == Ok(None), place.is_err()), (here, full && !here));
                 let Ok(Some(seq)) = place else { return Ok(()) };
-                self.index.apply_park(seq, id(n));
-                self.naive.arriving.insert(seq, id(n));
+                self.index.apply_park(seq, id(n), kind);
+                self.naive.arriving.insert(seq, kind);
                 self.same()?;
                 let change = if written { put(seq, entry(n, vendor, state)) } else { Change::Back { seq } };
                 self.apply(change)?;
@@ -336,8 +363,12 @@ impl Both {
                 Some(old) if old == **entry => Meant::Nothing,
                 Some(old) => {
                     let gone =
-                        |state: &LetterState| state.kind != Kind::Unknown && state.attempts > 0 && state.due.is_none();
-                    Meant::Changed { entry: (**entry).clone(), given_up: gone(&entry.state) && !gone(&old.state) }
+                        |state: &LetterState| state.kind.may_be_due() && state.attempts > 0 && state.due.is_none();
+                    Meant::Changed {
+                        was: old.state.kind,
+                        entry: (**entry).clone(),
+                        given_up: gone(&entry.state) && !gone(&old.state),
+                    }
                 }
             },
             Change::Removed { delivered, .. } => {
@@ -383,11 +414,11 @@ proptest! {
 
     #[test]
     fn the_index_says_what_the_letters_are(steps in vec(any_step(), 1..60)) {
-        let mut both = Both { index: Dlq::new(LETTERS_MAX, 0, []), naive: Naive::default(), now: some_moment() };
+        let mut both = Both { index: Dlq::new(&room(LETTERS_MAX), 0, []), naive: Naive::default(), now: some_moment() };
         for step in steps {
             both.step(step)?;
         }
-        let again = Dlq::new(LETTERS_MAX, 0, both.naive.letters.clone());
+        let again = Dlq::new(&room(LETTERS_MAX), 0, both.naive.letters.clone());
         prop_assert_eq!(
             DlqSnapshot { taken: 0, ..again.snapshot(both.now + LEASE) },
             DlqSnapshot { taken: 0, ..both.index.snapshot(both.now + LEASE) },
@@ -408,7 +439,7 @@ proptest! {
         let letters = (0u64..).zip(states).map(|(n, (name, state))| (n, entry(n, name, state)));
         let letters: BTreeMap<u64, Entry> = letters.collect();
         let out: BTreeMap<u64, Instant> = out.into_iter().filter(|n| letters.contains_key(n)).map(|n| (n, now + LEASE)).collect();
-        let mut index = Dlq::new(100, 0, letters.clone());
+        let mut index = Dlq::new(&room(100), 0, letters.clone());
         index.apply_out(&out.keys().copied().collect::<Vec<_>>(), now + LEASE);
         let naive = Naive { letters, out, ..Naive::default() };
         let ids = (!ids.is_empty()).then(|| ids.into_iter().map(id).collect());

@@ -31,23 +31,23 @@ fn letter() -> Letter {
         holds_slot: true,
         expires_at: Some(at(1_900_000_000_123)),
         accepted_at: at(1_800_000_000_000),
-        parked_at: at(1_800_000_000_456),
-        first_error: Some(Failure::new(Class::Connect, None, "no connection")),
         hours: Some(Hours::between("America/New_York", "09:00", "17:30").unwrap().on(Day::WORKDAYS)),
     }
 }
 
 /// The letter as version 1 knew it.
 fn letter_v1() -> Letter {
-    Letter { target: None, first_error: None, hours: None, ..letter() }
+    Letter { target: None, hours: None, ..letter() }
 }
 
 /// The state in the newest fixture.
-fn named() -> Named {
-    let Letter { id, call, vendor, parked_at, .. } = letter();
+fn named() -> Entry {
+    let Letter { id, call, vendor, .. } = letter();
     let attempt = |ms, class, status| Attempt { at: at(ms), class, status };
     let state = LetterState {
         kind: Kind::Later,
+        parked_at: at(1_800_000_000_456),
+        first_error: Some(Failure::new(Class::Connect, None, "no connection")),
         error: Failure::new(Class::Server, Some(500), "the vendor answered 500"),
         attempts: 3,
         requests: 7,
@@ -59,16 +59,26 @@ fn named() -> Named {
             attempt(1_800_000_000_500, Class::Timeout, None),
             attempt(1_800_000_000_900, Class::Server, Some(503)),
         ],
+        sending: Some(Sending { was: Kind::Accepted, since: at(1_800_000_000_800) }),
     };
-    Named { id, call, vendor, parked_at, state }
+    Entry { id, call, vendor, parts: Some(3), state }
 }
 
 /// The state as version 1 knew it: without a status, the sum of its attempts, replays and a history.
-fn named_v1() -> Named {
-    let Named { state, .. } = named();
+fn named_v1() -> Entry {
+    let Entry { state, .. } = named();
     let error = Failure { status: None, ..state.error };
-    let state = LetterState { error, requests: 3, replays: 0, given_up: false, history: Vec::new(), ..state };
-    Named { state, ..named() }
+    let state = LetterState {
+        first_error: None,
+        error,
+        requests: 3,
+        replays: 0,
+        given_up: false,
+        history: Vec::new(),
+        sending: None,
+        ..state
+    };
+    Entry { parts: None, state, ..named() }
 }
 
 #[test]
@@ -146,7 +156,6 @@ fn every_kind_and_class_survives_under_its_number_on_disk() {
 fn what_is_not_known_of_a_letter_stays_unknown() {
     let bare = Letter {
         target: None,
-        first_error: None,
         key: None,
         tenant: None,
         expires_at: None,
@@ -160,7 +169,7 @@ fn what_is_not_known_of_a_letter_stays_unknown() {
 #[test]
 fn a_call_comes_back_as_it_was_parked() {
     let call = letter().to_call();
-    let again = Letter::of_call(letter().id, &call, letter().first_error.unwrap(), letter().parked_at);
+    let again = Letter::of_call(letter().id, &call);
     let read = decode_letter(&encode_letter(&again).unwrap()).unwrap();
     assert_eq!((read.to_call(), read), (call, letter()));
 }
@@ -215,8 +224,7 @@ prop_compose! {
         (text, number) in (".{0,40}", any::<f64>().prop_filter("JSON has no such number", |n| n.is_finite())),
         (key, tenant) in (proptest::option::of(".{1,40}"), proptest::option::of(".{1,40}")),
         (fallback, holds_slot) in any::<(bool, bool)>(),
-        (expires_at, accepted_at, parked_at) in (proptest::option::of(moment()), moment(), moment()),
-        first_error in proptest::option::of(any_failure()),
+        (expires_at, accepted_at) in (proptest::option::of(moment()), moment()),
         hours in proptest::option::of(any_hours()),
     ) -> Letter {
         Letter {
@@ -234,8 +242,6 @@ prop_compose! {
             holds_slot,
             expires_at,
             accepted_at,
-            parked_at,
-            first_error,
             hours,
         }
     }
@@ -245,14 +251,18 @@ prop_compose! {
     fn any_named()(
         (id, call, vendor) in (any::<u128>(), any::<u128>(), name()),
         (attempts, requests, replays, given_up) in any::<(u32, u32, u32, bool)>(),
-        (kind, error) in (proptest::sample::select(&Kind::ALL[..]), any_failure()),
+        (kind, was) in (proptest::sample::select(&Kind::ALL[..]), proptest::sample::select(&Kind::ALL[..])),
+        (first_error, error) in (proptest::option::of(any_failure()), any_failure()),
+        (parts, since) in (any::<Option<u16>>(), proptest::option::of(moment())),
         history in vec(any_attempt(), 0..=HISTORY_MAX),
         (due, parked_at, updated_at) in (proptest::option::of(moment()), moment(), moment()),
-    ) -> Named {
-        let state =
-            LetterState { kind, error, attempts, requests, replays, given_up, due, updated_at, history };
+    ) -> Entry {
+        let sending = since.map(|since| Sending { was, since });
+        let state = LetterState {
+            kind, parked_at, first_error, error, attempts, requests, replays, given_up, due, updated_at, history, sending
+        };
         let (id, call) = (LetterId(Uuid::from_u128(id)), CallId(Uuid::from_u128(call)));
-        Named { id, call, vendor: VendorId::new(&vendor).unwrap(), parked_at, state }
+        Entry { id, call, vendor: VendorId::new(&vendor).unwrap(), parts, state }
     }
 }
 

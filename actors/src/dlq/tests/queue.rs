@@ -16,7 +16,7 @@ async fn a_parked_call_is_on_disk_counted_and_shown() {
         let retell = BTreeMap::from([(Class::Connect, 1), (Class::Timeout, 1)]);
         let by_class = [("clay".to_owned(), BTreeMap::from([(Class::Server, 1)])), ("retell".to_owned(), retell)];
         assert_eq!(seen.by_class, BTreeMap::from(by_class));
-        assert_eq!(seen.oldest_at, Some(letter(2).parked_at));
+        assert_eq!(seen.oldest_at, Some(parked_at(2)));
         assert_eq!(seen.next_due_at, Some(bench.clock.wall().checked_add(30 * SECOND).unwrap()));
         assert_eq!(bench.store.count(Table::LetterDue), 1, "an unknown call has no date");
         bench.is_even().await;
@@ -184,7 +184,7 @@ async fn a_letter_says_how_it_came_and_how_its_last_attempts_ended() {
             bench.finish(2, again(Class::Server)).await.unwrap();
         }
         let letter = bench.list(Filter::ids([id(2)])).await.remove(0);
-        assert_eq!(letter.letter.first_error, Some(Failure::new(Class::Server, Some(500), "words")));
+        assert_eq!(letter.state.first_error, Some(Failure::new(Class::Connect, None, "words")));
         let LetterState { error, attempts, requests, replays, history, .. } = &letter.state;
         assert_eq!((error.class, *attempts, *requests, *replays), (Class::Server, 2, 7, 3));
         let classes: Vec<_> = history.iter().map(|attempt| attempt.class).collect();
@@ -234,7 +234,7 @@ async fn a_replay_takes_what_it_names_and_an_unknown_call_only_by_its_id() {
         bench.purge([2]).await.unwrap();
         assert_eq!(bench.ask(TakeChosen(first[2])).await.unwrap(), None, "it is gone");
         bench.park(12, Kind::Dead, Class::Server, None).await.unwrap();
-        let old = Filter::default().parked_before(letter(5).parked_at);
+        let old = Filter::default().parked_before(parked_at(5));
         assert_eq!(ids(&bench.replay(old).await), [id(0), id(1), id(3), id(4)]);
         assert!(bench.replay(Filter::ids([id(0), id(99)])).await.is_empty(), "what is out is left alone");
         assert_eq!(ids(&bench.replay(Filter::ids([id(10)])).await), [id(10)]);
@@ -306,7 +306,10 @@ async fn a_burst_is_drained_page_by_page_without_a_lost_wake() {
                 delivered += 1;
             }
         }
-        assert_eq!(*bench.seen().await, DlqSnapshot { letters_max: 100_000, ..DlqSnapshot::default() });
+        assert_eq!(
+            *bench.seen().await,
+            DlqSnapshot { letters_max: 100_000, accepted_max: 100_000, ..DlqSnapshot::default() }
+        );
         for table in LETTER_TABLES {
             assert_eq!(bench.store.count(table), 0, "{table:?}");
         }
@@ -393,12 +396,7 @@ async fn facts_are_stated_once_each() {
         };
         let counted = |dead, later, oldest: Option<u128>| Fact::LettersCounted {
             vendor: clay.clone(),
-            letters: LetterCounts {
-                dead,
-                later,
-                oldest_at: oldest.map(|n| letter(n).parked_at),
-                ..LetterCounts::default()
-            },
+            letters: LetterCounts { dead, later, oldest_at: oldest.map(parked_at), ..LetterCounts::default() },
         };
         let done = Fact::Reprocessed { vendor: clay.clone(), call: call(2), letter: id(2) };
         let purged = Fact::Purged { vendor: clay.clone(), call: call(4), letter: id(4) };
