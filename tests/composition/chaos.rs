@@ -8,7 +8,7 @@ use mainstay::{
     testing::{Action, Chaos, Rule},
 };
 
-use crate::support::{Wire, builder, clay, lead, ok, paused, phone, retell, s, until};
+use crate::support::{Wire, builder, clay, lead, ok, panics_at, paused, phone, retell, s, until};
 
 fn at_first(times: u64, place: &str, action: Action) -> Arc<Chaos> {
     let rule = Rule { actor: place.into(), message: None, probability: 1.0, max: Some(times), action };
@@ -42,6 +42,29 @@ fn a_ticket_that_is_lost_on_its_way_is_sent_again_done_once_and_holds_nothing() 
             until(&mainstay, is_settled).await;
             let restarts = mainstay.snapshot().tree.totals.restarts;
             assert_eq!(restarts, 0, "{place}: a lost message is no crash");
+        });
+    }
+}
+
+#[test]
+fn while_an_actor_on_its_way_restarts_a_call_waits_and_is_done_once() {
+    let restarting = [
+        ("clay/keys", "claim"),
+        ("clay/lane/normal", "Ticket"),
+        ("clay/gate", "Ticket"),
+        ("clay/breaker", "ticket"),
+        ("clay/budget", "ticket"),
+        ("clay/client", "send"),
+    ];
+    for (actor, message) in restarting {
+        paused(async move {
+            let wire = Wire::usually(ok(200));
+            let chaos = panics_at(actor, message, Some(1));
+            let mainstay = builder().hazard(chaos).vendor(clay(&wire)).start().await.unwrap().handle();
+            let answer = mainstay.call(Call::new("clay", "push-row", lead(1)).key("row-1")).await;
+            assert!(matches!(answer, Ok(Answer::Delivered(_))), "{actor}: {answer:?}");
+            let snapshot = until(&mainstay, is_settled).await;
+            assert_eq!((wire.count(), snapshot.tree.totals.restarts), (1, 1), "{actor}");
         });
     }
 }
