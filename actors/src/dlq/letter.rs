@@ -287,6 +287,7 @@ impl LetterState {
     /// The state on disk while its call is being sent: a process that dies then has used up an attempt, and the effect may
     /// have happened.
     #[must_use]
+    #[cfg(any(feature = "runtime", test))]
     pub(super) fn sending(&self, now: Timestamp) -> Self {
         let detail = "it was being done when the process ended: it may have happened";
         let error = Failure { detail: detail.into(), ..self.error.clone() };
