@@ -131,6 +131,7 @@ impl Application {
     /// Most calls go through the handle, every tenth as an actix message.
     async fn offer(&self, call: Call, n: usize) {
         self.history.offered();
+        let call = call.delivery(mainstay::Delivery::InMemory);
         let by_message = match n % 10 {
             // A crash of the receiving actor loses the message in hand before it was offered: it is offered again.
             0 => self.handle.address().send(Submit(call.clone())).await.ok(),
