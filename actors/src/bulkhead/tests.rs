@@ -1,5 +1,8 @@
 //! The actors, under a paused clock: tickets go in, and the stage behind is a channel.
 
+mod crashes;
+mod openings;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -218,108 +221,6 @@ async fn a_flood_of_bulk_leaves_critical_untouched() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_tickets_lost_behind_the_lane_do_not_close_it() {
-    local(async {
-        let (next, mut gate) = Door::to_channel(100);
-        let lane = OneLane::start(lane("critical"), next, no_hazard());
-        let mut answers = offer(&lane.door, "critical", 0..10);
-        until_idle().await;
-        drop(arrived(&mut gate));
-        assert!(answers.iter_mut().all(|answer| matches!(answer.try_recv(), Ok(Reply::Abandoned { .. }))));
-        let _later = offer(&lane.door, "critical", 10..20);
-        until_idle().await;
-        assert_eq!(arrived(&mut gate).len(), 10);
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn reports_that_panic_lose_no_permit_and_no_waiting_ticket() {
-    local(async {
-        let (next, mut gate) = Door::to_channel(100);
-        let hazard = every_second("GrantReport");
-        let lane = OneLane::start(lane("critical"), next, hazard.clone());
-        let _answers = offer(&lane.door, "critical", 0..30);
-        for round in 0..3 {
-            until_idle().await;
-            let running = arrived(&mut gate);
-            assert_eq!(numbers(&running), (round * 10..round * 10 + 10).collect::<Vec<_>>());
-        }
-        until_idle().await;
-        assert_eq!((lane.shown.get().running, lane.shown.get().queued), (0, 0));
-        assert_eq!((hazard.1.load(SeqCst), lane.vault.status().restarts), (60, 30));
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_panic_loses_only_the_ticket_in_hand_and_says_where() {
-    local(async {
-        let (next, mut gate) = Door::to_channel(100);
-        let lane = OneLane::start(lane("bulk"), next, every_second("Ticket"));
-        let mut answers = offer(&lane.door, "bulk", 0..20);
-        let mut ran = Vec::new();
-        for _ in 0..5 {
-            until_idle().await;
-            ran.extend(numbers(&arrived(&mut gate)));
-        }
-        assert_eq!(ran, (0..20).filter(|n| n % 2 == 1).collect::<Vec<_>>());
-        for lost in answers.iter_mut().step_by(2) {
-            assert!(matches!(lost.try_recv(), Ok(Reply::Abandoned { at: Guard::Lane })));
-        }
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_restart_at_any_moment_loses_nothing_and_keeps_the_order() {
-    local(async {
-        let (next, mut breaker) = Door::to_channel(100);
-        let gate = OneGate::start(GateConfig { cap: 1, ..GateConfig::default() }, next, no_hazard());
-        let lane = OneLane::start(lane("normal"), gate.door.clone(), no_hazard());
-        let _answers = offer(&lane.door, "normal", 0..40);
-        let mut ran = Vec::new();
-        for _ in 0..45 {
-            until_idle().await;
-            lane.vault.launch();
-            gate.vault.launch();
-            ran.extend(numbers(&arrived(&mut breaker)));
-        }
-        assert_eq!(ran, (0..40).collect::<Vec<_>>());
-        assert!(lane.vault.status().restarts >= 40);
-        assert_eq!((lane.shown.get().running, gate.shown.get().in_use), (0, 0));
-        assert_eq!((lane.shown.get().dispatched_total, gate.shown.get().granted_total), (40, 40));
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn panics_in_the_gate_lose_no_slot_and_no_waiting_ticket() {
-    local(async {
-        for message in ["GrantReport", "deadline"] {
-            let (next, mut breaker) = Door::to_channel(100);
-            let rate = Some(Rate { per_second: 100.0, burst: 1 });
-            let gate =
-                OneGate::start(GateConfig { cap: 2, rate, ..GateConfig::default() }, next, every_second(message));
-            let _answers = offer(&gate.door, "critical", 0..10);
-            let mut ran = Vec::new();
-            for _ in 0..200 {
-                until_idle().await;
-                for ticket in arrived(&mut breaker) {
-                    ran.extend(numbers(std::slice::from_ref(&ticket)));
-                    assert!(ticket.begin_sending());
-                    ticket.settle(Outcome::without_answer(Class::Success, Effect::Done, ""));
-                }
-            }
-            assert_eq!(ran, (0..10).collect::<Vec<_>>(), "panics in {message}");
-            assert!(gate.vault.status().restarts >= 5);
-            assert_eq!(gate.shown.get().in_use, 0);
-        }
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_ticket_that_waited_too_long_is_refused_at_its_time() {
     local(async {
         let (next, mut gate) = Door::to_channel(100);
@@ -353,98 +254,6 @@ async fn callers_that_went_away_give_their_places_to_others() {
         assert_eq!(numbers(&arrived(&mut gate)), [4, 5]);
         until_idle().await;
         assert_eq!(numbers(&arrived(&mut gate)), [6]);
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn when_the_breaker_opens_everybody_who_waits_is_refused_at_once() {
-    local(async {
-        let (next, mut breaker) = Door::to_channel(100);
-        let gate = OneGate::start(GateConfig { cap: 1, ..GateConfig::default() }, next, no_hazard());
-        let lane = OneLane::start(lane("normal"), gate.door.clone(), no_hazard());
-        let mut answers = offer(&lane.door, "normal", 0..400);
-        until_idle().await;
-        let until = clock::now() + ms(5_000);
-        lane.circuits.set(open_until(until));
-        gate.circuits.set(open_until(until));
-        lane.vault.door(10).pass(CircuitsChanged).unwrap();
-        gate.vault.door(10).pass(CircuitsChanged).unwrap();
-        for _ in 0..4 {
-            until_idle().await;
-        }
-        for answer in &mut answers[1..] {
-            let Ok(Reply::Refused(refusal)) = answer.try_recv() else { panic!("still waits") };
-            assert_eq!((refusal.by, refusal.retry_at), (Guard::Breaker, Some(until)));
-        }
-        assert!(offer(&lane.door, "normal", 400..401)[0].try_recv().is_err());
-        tokio::time::sleep(ms(5_000)).await;
-        drop(arrived(&mut breaker));
-        let _later = offer(&lane.door, "normal", 401..402);
-        until_idle().await;
-        assert_eq!(numbers(&arrived(&mut breaker)), [401], "the news said until when, and no longer");
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn who_waits_is_refused_though_the_word_that_the_breaker_opened_crashed_the_lane_and_the_gate() {
-    local(async {
-        let (next, _breaker) = Door::to_channel(100);
-        let word = "CircuitsChanged";
-        let gate = OneGate::start(GateConfig { cap: 1, ..GateConfig::default() }, next, every_second(word));
-        let lane = OneLane::start(lane("normal"), gate.door.clone(), every_second(word));
-        let mut answers = offer(&lane.door, "normal", 0..10);
-        until_idle().await;
-        for circuits in [&lane.circuits, &gate.circuits] {
-            circuits.set(open_until(clock::now() + ms(5_000)));
-        }
-        lane.vault.door(10).pass(CircuitsChanged).unwrap();
-        gate.vault.door(10).pass(CircuitsChanged).unwrap();
-        until_idle().await;
-        assert_eq!((lane.vault.status().restarts, gate.vault.status().restarts), (1, 1));
-        for answer in &mut answers[1..] {
-            assert_eq!(refusal(answer).0, Guard::Breaker);
-        }
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lane_too_full_to_be_told_that_the_breaker_opened_sees_it_after_what_is_in_its_mailbox() {
-    local(async {
-        let (next, _gate) = Door::to_channel(100);
-        let lane = OneLane::start(lane("normal"), next, no_hazard());
-        let mut answers = offer(&lane.door, "normal", 0..10);
-        until_idle().await;
-        let mut last = offer(&lane.door, "normal", 10..11);
-        lane.circuits.set(open_until(clock::now() + ms(5_000)));
-        assert!(lane.vault.door(1).pass(CircuitsChanged).is_err(), "the mailbox is full");
-        until_idle().await;
-        for answer in answers[5..].iter_mut().chain(&mut last) {
-            assert_eq!(refusal(answer).0, Guard::Breaker);
-        }
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_gate_passes_a_ticket_to_the_breaker_of_its_circuit() {
-    local(async {
-        let circuit = |name: &str| Circuit { target: TargetId::new(name).ok(), group: None };
-        let ((to_leads, mut leads), (to_accounts, mut accounts)) = (Door::to_channel(10), Door::to_channel(10));
-        let next = [(circuit("leads"), to_leads), (circuit("accounts"), to_accounts)].into();
-        let gate = OneGate::before(next, GateConfig::default(), no_hazard());
-        let mut answers = Vec::new();
-        for (n, target) in ["accounts", "leads", "accounts", "other"].into_iter().enumerate() {
-            let (ticket, answer) = ticket_on(circuit(target), n as u128, "normal");
-            gate.door.pass(ticket).unwrap();
-            answers.push(answer);
-        }
-        until_idle().await;
-        assert_eq!((numbers(&arrived(&mut leads)), numbers(&arrived(&mut accounts))), (vec![1], vec![0, 2]));
-        let (by, reason) = refusal(&mut answers[3]);
-        assert_eq!((by, reason.to_string()), (Guard::Gate, "unknown circuit \"other\"; known: accounts, leads".into()));
     })
     .await;
 }

@@ -1,3 +1,6 @@
+mod crashes;
+mod orders;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use parking_lot::Mutex;
@@ -307,80 +310,6 @@ async fn a_full_stage_behind_it_is_a_refusal_and_the_place_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_with_a_ticket_in_hand_changes_nothing_and_keeps_the_others() {
-    local(async {
-        let mut house = House::build(100);
-        for _ in 0..3 {
-            house.end(Class::Server).await;
-        }
-        let before = house.shown.get();
-        house.strikes.arm("ticket", 1);
-        let (_, lost) = house.send();
-        let (_flight, _kept) = house.send();
-        assert!(matches!(lost.await.unwrap(), Reply::Abandoned { at: Guard::Breaker }));
-        house.passed.recv().await.unwrap().settle(Outcome::without_answer(Class::Server, Effect::None, ""));
-        house.quiet().await;
-        assert_eq!(house.vault.status().restarts, 1);
-        let after = house.shown.get();
-        assert_eq!((after.state, after.admitted_total), (BreakerState::Open, before.admitted_total + 1));
-        assert_eq!(house.facts.changes().len(), 1);
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_panic_in_a_report_delivers_it_again_and_it_counts_once() {
-    local(async {
-        let mut house = House::build(100);
-        house.strikes.arm("report", 2);
-        house.end(Class::Server).await;
-        assert_eq!(house.vault.status().restarts, 2);
-        assert_eq!((house.shown.get().calls, house.shown.get().failures), (1, 1));
-        assert_eq!(house.overseer.reports_set_aside(), 0);
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_probe_whose_report_was_set_aside_does_not_wedge_it() {
-    local(async {
-        let mut house = House::build(100);
-        house.half_open().await;
-        house.strikes.arm("report", 3);
-        house.end(Class::Success).await;
-        assert_eq!(house.overseer.reports_set_aside(), 1);
-        assert_eq!((house.shown.get().state, house.shown.get().probes_in_flight), (BreakerState::HalfOpen, 1));
-        tokio::time::sleep(90 * SECOND).await;
-        house.end(Class::Success).await;
-        assert_eq!(house.shown.get().state, BreakerState::Closed);
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_panic_in_the_timer_or_a_restart_in_half_open_loses_neither_timer_nor_probe() {
-    local(async {
-        let mut house = House::build(100);
-        house.strikes.arm("deadline", 1);
-        house.half_open().await;
-        let probe = house.through().await;
-        let before = house.shown.get();
-        house.vault.launch();
-        house.quiet().await;
-        let refusal = house.refused().await;
-        assert_eq!(refusal.reason, Reason::Probing { probes: 1, limit: 1 });
-        house.quiet().await;
-        let after = house.shown.get();
-        assert_eq!((after.generation, after.since, after.probes_in_flight), (before.generation, before.since, 1));
-        probe.settle(Outcome::without_answer(Class::Success, Effect::Done, ""));
-        house.quiet().await;
-        assert_eq!(house.shown.get().state, BreakerState::Closed);
-        assert_eq!((house.facts.changes().len(), house.vault.status().restarts), (3, 2));
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn peers_08_a_call_that_its_caller_takes_back_counts_as_nothing() {
     local(async {
         let mut house = House::build(100);
@@ -414,97 +343,6 @@ async fn peers_b15_the_timer_opens_it_while_twenty_calls_hang_and_none_has_ended
         drop(hung);
         house.quiet().await;
         assert_eq!(house.facts.changes().len(), 1, "the late ends change nothing");
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn peers_b17_killed_in_half_open_it_knows_its_period_and_its_probe_and_ignores_the_one_it_disowned() {
-    local(async {
-        let mut house = House::build(100);
-        house.half_open().await;
-        let orphan = house.through().await;
-        let before = house.shown.get();
-        house.strikes.arm("ticket", 1);
-        let (_, killed) = house.send();
-        assert!(matches!(killed.await.unwrap(), Reply::Abandoned { .. }));
-        house.quiet().await;
-        assert_eq!(house.vault.status().restarts, 1);
-        let after = house.shown.get();
-        assert_eq!((after.state, after.generation, after.since), (before.state, before.generation, before.since));
-        assert_eq!(house.refused().await.reason, Reason::Probing { probes: 1, limit: 1 });
-        tokio::time::sleep(60 * SECOND).await;
-        house.quiet().await;
-        assert_eq!(house.shown.get().state, BreakerState::Open, "the lease of before the crash");
-        tokio::time::sleep(30 * SECOND).await;
-        let probe = house.through().await;
-        orphan.settle(Outcome::without_answer(Class::Success, Effect::Done, ""));
-        house.quiet().await;
-        assert_eq!((house.shown.get().state, house.shown.get().probes_in_flight), (BreakerState::HalfOpen, 1));
-        probe.settle(Outcome::without_answer(Class::Success, Effect::Done, ""));
-        house.quiet().await;
-        assert_eq!(house.shown.get().state, BreakerState::Closed);
-    })
-    .await;
-}
-
-fn drill(seconds: u32) -> Order {
-    Order::new(seconds * SECOND, "a drill, Ana").unwrap()
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_order_is_shown_outlives_a_crash_and_ends_by_the_timer_and_each_is_stated_once() {
-    local(async {
-        let mut house = House::build(100);
-        let order = Control::ForceOpen(drill(60));
-        assert_eq!(ask(house.vault.address(), order).await, Ok(Ok(BreakerState::Closed)));
-        house.strikes.arm("ticket", 1);
-        let _killed = house.send();
-        house.quiet().await;
-        assert!(matches!(house.refused().await.reason, Reason::BreakerOpen { .. }));
-        house.quiet().await;
-        let shown = house.shown.get();
-        assert_eq!((shown.mode, shown.mode_reason.as_deref()), (BreakerMode::ForcedOpen, Some("a drill, Ana")));
-        assert!(shown.mode_until.is_some() && shown.retry_at.is_some());
-        tokio::time::sleep(60 * SECOND).await;
-        house.end(Class::Success).await;
-        let expected = [
-            "forced open: a drill, Ana",
-            "closed -> open: forced open for 60 s: a drill, Ana",
-            "automatic: the operator's order ended",
-            "open -> half-open: the operator's order ended",
-            "half-open -> closed: a probe succeeded",
-        ];
-        assert_eq!(house.facts.changes(), expected);
-        assert_eq!((house.shown.get().mode, house.shown.get().mode_until), (BreakerMode::Automatic, None));
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn while_it_only_counts_calls_pass_and_it_is_stated_once_that_it_would_have_opened() {
-    local(async {
-        let mut house = House::build(100);
-        ask(house.vault.address(), Control::MetricsOnly(drill(600))).await.unwrap().unwrap();
-        for _ in 0..12 {
-            house.end(Class::Server).await;
-        }
-        let expected =
-            ["counting only: a drill, Ana", "would open: 4 of 4 calls failed (100 %, limit 50 %) within 240 s"];
-        assert_eq!(house.facts.changes(), expected);
-        assert_eq!((house.shown.get().state, house.shown.get().refused_total), (BreakerState::Closed, 0));
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_operator_can_close_it() {
-    local(async {
-        let mut house = House::build(100);
-        house.open().await;
-        assert_eq!(ask(house.vault.address(), Control::Reset).await, Ok(Ok(BreakerState::Open)));
-        house.end(Class::Success).await;
-        assert_eq!(house.facts.changes().last().unwrap(), "open -> closed: reset by an operator");
     })
     .await;
 }
